@@ -1,0 +1,29 @@
+"""Evolution of generative adversarial networks.
+
+A population of generators evolves in the environment of a shared discriminator:
+
+    import egan
+
+    run = egan.evolve("ring", generations=2000)
+    points = run.sample(1000)
+"""
+
+from egan.api import Run, evolve, load
+from egan.config import Config
+from egan.data import Mixture, Table
+from egan.presets import configure
+from populations.errors import RunError, UsageError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "Mixture",
+    "Run",
+    "RunError",
+    "Table",
+    "UsageError",
+    "configure",
+    "evolve",
+    "load",
+]

@@ -1,0 +1,37 @@
+"""Everything that has a name, by kind, with one line each."""
+
+from __future__ import annotations
+
+from egan.data import data_sets
+from egan.fitness import qualities
+from egan.games import games
+from egan.losses import mutations, objectives
+from egan.networks import networks
+from egan.penalties import penalties
+from egan.presets import presets
+from egan.scores import scores
+from populations.executors import executors
+from populations.registry import first_line
+from populations.selection import selections
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Kinds, such as "mutations", to names to one line."""
+    plain = {
+        "mutations": mutations,
+        "penalties": penalties,
+        "qualities": qualities,
+        "networks": networks,
+        "games": games,
+        "data sets": data_sets,
+        "executors": executors,
+    }
+    lines = {
+        kind: {name: first_line(thing) for name, thing in entries.items()}
+        for kind, entries in plain.items()
+    }
+    lines["objectives"] = {name: objective.text for name, objective in objectives.items()}
+    lines["selections"] = {name: first_line(each.choose) for name, each in selections.items()}
+    lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}
+    lines["presets"] = {name: preset.text for name, preset in presets.items()}
+    return lines

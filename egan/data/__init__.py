@@ -1,0 +1,148 @@
+"""Data: a name, a file, or a user's own tensor, array or Dataset."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor
+
+from egan.data.sources import Curve, Data, Mixture, Table
+from egan.data.synthetic import (
+    digits,
+    grid,
+    grid_pacgan,
+    random,
+    random_64d,
+    ring,
+    ring_pacgan,
+    spiral,
+    swiss_roll,
+)
+from populations.errors import UsageError
+from populations.registry import lookup, unknown
+
+data_sets: dict[str, Callable[..., Data]] = {
+    "ring": ring,
+    "ring-pacgan": ring_pacgan,
+    "grid": grid,
+    "grid-pacgan": grid_pacgan,
+    "random": random,
+    "random-64d": random_64d,
+    "spiral": spiral,
+    "swiss-roll": swiss_roll,
+    "digits": digits,
+}
+
+FILES = (".npy", ".npz", ".pt", ".csv")
+
+__all__ = ["Curve", "Data", "Mixture", "Table", "data_sets", "describe", "make_data"]
+
+
+def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
+    """Data from whatever names or holds them.
+
+    Args:
+        source: a registered name, the path of a file, `package.module:attribute`, a tensor, an
+            array, a `torch.utils.data.Dataset` (read once into memory, labels dropped), or data.
+        options: keyword arguments of a registered data set.
+
+    Raises:
+        UsageError: the name is unknown, the file cannot be read, or the values cannot be used.
+    """
+    if isinstance(source, str) and source not in data_sets and ":" not in source:
+        if Path(source).suffix in FILES or "/" in source:
+            return _table(Path(source).stem, _read(Path(source)), source)
+    found = lookup("data set", source, data_sets)
+    if isinstance(found, type) or inspect.isfunction(found):
+        found = found(**_checked(str(source), found, options or {}))
+    if hasattr(found, "draw") and hasattr(found, "shape"):
+        return found  # type: ignore[no-any-return]
+    if isinstance(found, Tensor | np.ndarray):
+        return _table("own", found, "the data")
+    if isinstance(found, torch.utils.data.Dataset):
+        return _table("own", _stack(found), "the data set")
+    raise UsageError(
+        f"the data are of type {type(found).__name__}: they must be a name, a file, a tensor, an "
+        "array, a torch Dataset, or an object with name, shape and draw."
+    )
+
+
+def describe(source: Any) -> str:
+    """The text that stands for data in a configuration; values from Python get a digest."""
+    if isinstance(source, str):
+        return source
+    if inspect.isfunction(source) or isinstance(source, type):
+        return f"{source.__module__}:{source.__qualname__}"
+    data = make_data(source)
+    digest = joblib.hash(data.values.numpy()) if isinstance(data, Table) else data.name
+    return f"python {type(source).__name__} {digest[:12]}"
+
+
+def _checked(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    valid = inspect.signature(factory).parameters
+    for option, value in options.items():
+        if option not in valid:
+            raise UsageError(unknown(f"option of {name}", option, valid) if valid else
+                             f"the data set {name} has no options, and {option} was given.")  # fmt: skip
+        default = valid[option].default
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise UsageError(f"data_options.{option} is {value!r}: it must be a number >= 0.")
+        if isinstance(default, int) and (value != int(value) or value < (option != "seed")):
+            raise UsageError(f"data_options.{option} is {value}: it must be a positive integer.")
+    return {
+        option: int(value) if isinstance(valid[option].default, int) else float(value)
+        for option, value in options.items()
+    }
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"the data file {path} does not exist.")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return archive[archive.files[0]]
+        if path.suffix == ".pt":
+            return torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".csv":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+    except Exception as error:  # each reader raises its own kinds
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+        raise UsageError(f"the data file {path} cannot be read: {reason}.") from error
+    raise UsageError(f"the data file {path} must end in one of {', '.join(FILES)}.")
+
+
+def _stack(dataset: Any) -> Tensor:
+    if not hasattr(dataset, "__len__"):
+        raise UsageError("the data set has no length: pass a map-style torch Dataset.")
+    rows = [dataset[index] for index in range(len(dataset))]
+    if not rows:
+        raise UsageError("the data set is empty: it must hold at least one sample.")
+    first = [row[0] if isinstance(row, tuple | list) else row for row in rows]
+    return torch.stack([torch.as_tensor(np.asarray(each)) for each in first])
+
+
+def _table(name: str, values: Any, where: str) -> Table:
+    if not isinstance(values, Tensor | np.ndarray):
+        kind = type(values).__name__
+        raise UsageError(f"{where} holds a {kind}: it must hold one tensor or array.")
+    try:
+        tensor = torch.as_tensor(values).detach().to("cpu", torch.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where} holds values that are not numbers.") from error
+    if tensor.dim() == 1:
+        tensor = tensor[:, None]
+    if tensor.dim() == 0 or tensor.numel() == 0:
+        raise UsageError(f"{where} is empty: it must hold at least one sample.")
+    if not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum())
+        raise UsageError(f"{where} has NaN or infinite values in {bad} of {len(tensor)} samples.")
+    return Table(name, tensor)

@@ -1,0 +1,63 @@
+"""The generation loop: Algorithm 1 of Wang et al. (2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from egan.environment import Environment
+from egan.world import World
+from populations.individual import Individual
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that changes: what a checkpoint holds.
+
+    Attributes:
+        generation: how many are done.
+        population: the parents, best first.
+        environment: the discriminator.
+        barren: generations in a row that left no finite child.
+    """
+
+    generation: int
+    population: list[Individual]
+    environment: Environment
+    barren: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What happened in one generation: all children, who of them survived, how D learned."""
+
+    offspring: list[Individual]
+    survivors: list[Individual]
+    learning: dict[str, float]
+
+
+def evolve(state: State, world: World, until: int) -> Iterator[tuple[State, Generation]]:
+    """Run generations, one an iteration, until that many are done.
+
+    Algorithm 1: every parent has one child per mutation, children are judged by quality and
+    diversity, the mu best survive and their parents die; the discriminator learns from the
+    survivors, before (the paper) or after (the released codes) the generators had their turn.
+    """
+    while state.generation < until:
+        now, parents, environment = state.generation, state.population, state.environment
+        learning: dict[str, float] = {}
+        if world.environment_first:
+            environment, learning = world.adapt(environment, parents, now)
+        environment = world.settle(environment)
+        offspring = world.breed(parents, environment, now)
+        survivors = world.select(offspring, parents, now)
+        if not world.environment_first:
+            environment, learning = world.adapt(environment, survivors or parents, now)
+        state = replace(
+            state,
+            generation=now + 1,
+            population=survivors or parents,
+            environment=environment,
+            barren=0 if survivors else state.barren + 1,
+        )
+        yield state, Generation(offspring, survivors, learning)

@@ -1,0 +1,106 @@
+"""What a run found: its scores beside those of real data, and one paragraph of words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from egan.config import plain
+from egan.data import Data
+from egan.directory import Directory
+from egan.generator import Generator
+from egan.monitor import finite, read_log
+from egan.run import Outcome, clock
+from egan.scores import Score, evaluate, floors, scores
+from populations.checkpoint import write_whole
+from populations.registry import first_line
+
+SAMPLES = 10_000
+
+
+def judge(generator: Generator, data: Data, count: int = SAMPLES) -> dict[str, dict[str, float]]:
+    """Each score of `count` samples, and what as many real samples score.
+
+    Returns:
+        By the score's name: `score` and `real`.
+    """
+    found, real = evaluate(generator.sample(count), data), floors(data, count)
+    return {name: {"score": found[name], "real": real[name]} for name in found}
+
+
+def record_scores(path: Path, which: str, count: int, found: dict[str, dict[str, float]]) -> None:
+    """Write scores into `scores.json`, beside those of the other generator."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        old = {}
+    text = json.dumps({**old, which: {"samples": count, **finite(found)}}, indent=2) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Scores as text: name, value, what real data have, which is better."""
+    lines = [f"{'score':18}{'value':>12}{'real data':>12}  "]
+    for name, values in found.items():
+        score: Score = scores[name]
+        better = {"higher": "higher is better", "lower": "lower is better", "real": "as real"}
+        lines.append(
+            f"{name:18}{values['score']:12.4g}{values['real']:12.4g}  "
+            f"{better[score.better]}: {first_line(score.function)}"
+        )
+    return "\n".join(lines)
+
+
+def summary(directory: Directory) -> dict[str, Any]:
+    """Sums over the log: generations, seconds, each mutation's wins."""
+    wins: dict[str, float] = {}
+    last: dict[str, Any] = {"generation": 0, "seconds": 0.0}
+    for last in read_log(directory.log):
+        for name, share in last["selection"].items():
+            wins[name] = wins.get(name, 0.0) + share
+    total = sum(wins.values()) or 1.0
+    return {
+        "generations": last["generation"],
+        "seconds": last["seconds"],
+        "wins": {name: count / total for name, count in wins.items()},
+    }
+
+
+def paragraph(outcome: Outcome, found: dict[str, dict[str, float]]) -> str:
+    """One paragraph on a finished run."""
+    facts, config = summary(outcome.directory), plain(outcome.config)
+    speed = facts["generations"] / max(facts["seconds"], 1e-9)
+    sentences = [
+        f"Evolved {facts['generations']:,} generations on {outcome.world.data.name} in "
+        f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {config['preset']}).",
+        *_quality(found, outcome.world.data),
+    ]
+    if len(facts["wins"]) > 1:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["wins"].items())
+        sentences.append(f"Survivors came from {shares}.")
+    return " ".join(sentences)
+
+
+def _quality(found: dict[str, dict[str, float]], data: Data) -> list[str]:
+    sentences = []
+    if "modes" in found:
+        share = found["high-quality"]
+        sentences.append(
+            f"The final generator covers {found['modes']['score']:.0f} of "
+            f"{len(data.centres)} modes, and {share['score']:.1%} of its samples are of high "  # type: ignore[attr-defined]
+            f"quality (real data: {share['real']:.1%})."
+        )
+    if "confidence" in found:
+        sure, spread = found["confidence"], found["class-entropy"]
+        sentences.append(
+            f"A classifier is {sure['score']:.1%} sure of what it sees (real data: "
+            f"{sure['real']:.1%}) and finds {found['classes']['score']:.0f} classes with an "
+            f"entropy of {spread['score']:.2f} nats (real data: {spread['real']:.2f})."
+        )
+    energy = found["energy-distance"]
+    sentences.append(
+        f"Its energy distance to the data is {energy['score']:.2g} (between two sets of real "
+        f"samples: {energy['real']:.2g})."
+    )
+    return sentences

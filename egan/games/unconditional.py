@@ -1,0 +1,47 @@
+"""The unconditional game: a generator turns noise into samples, a discriminator tells them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from egan.networks import Flat
+
+
+@dataclass(eq=False)
+class Unconditional:
+    """Generators make samples from noise alone; the discriminator sees one sample at a time.
+
+    Attributes:
+        generator: where a generator computes; load an individual first.
+        discriminator: where the environment computes; load it first.
+        noise: "normal", N(0, 1), or "uniform", U(-1, 1).
+        noise_dimension: dimensions of the noise.
+    """
+
+    generator: Flat
+    discriminator: Flat
+    noise: str
+    noise_dimension: int
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""
+        vector = self.generator.vector
+        size = (count, self.noise_dimension)
+        if self.noise == "normal":
+            noise = torch.randn(size, generator=generator, dtype=vector.dtype)
+        else:
+            noise = torch.rand(size, generator=generator, dtype=vector.dtype).mul_(2).sub_(1)
+        return noise.to(vector.device)
+
+    def generate(self, noise: Tensor) -> Tensor:
+        """Samples, (count, *shape), of the individual that is loaded."""
+        samples: Tensor = self.generator.module(noise)
+        return samples
+
+    def logits(self, samples: Tensor) -> Tensor:
+        """The discriminator's logits on samples, (count, ...)."""
+        logits: Tensor = self.discriminator.module(samples)
+        return logits

@@ -1,0 +1,107 @@
+"""A trained generator that samples: what a run leaves behind for use elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from egan.directory import Directory
+from egan.games import Unconditional
+from populations.errors import RunError, UsageError
+from populations.individual import Individual
+from populations.randomness import generator as keyed
+from populations.randomness import seeded
+
+CHUNK = 1024  # samples at a time, to bound memory
+
+
+class Generator:
+    """A generator in evaluation mode, with its noise.
+
+    Attributes:
+        module: the network.
+        game: draws the noise; its generator is where the module's weights lie.
+    """
+
+    def __init__(self, game: Unconditional) -> None:
+        self.game = game
+        self.module: nn.Module = game.generator.module
+
+    def load(self, individual: Individual) -> Generator:
+        """Take over an individual: the average of its lineage where there is one, else itself.
+
+        Batch-norm statistics belong to the individual's own weights, so under an average they are
+        measured again on noise.
+        """
+        averaged = individual.average is not None
+        weights = individual.average if averaged else individual.weights
+        assert weights is not None
+        self.game.generator.load(weights, individual.buffers)
+        if averaged and _has_statistics(self.module):
+            noise = self.game.draw(CHUNK, keyed(0, 0, "statistics"))
+            update_bn(noise.split(CHUNK // 4), self.module)
+        return self
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """Samples in the data's units, (count, *shape): a detached float32 tensor on the CPU.
+
+        Args:
+            count: how many, >= 1.
+            seed: of the noise.
+        """
+        noise = self.game.draw(count, keyed(seed, 0, "sample"))
+        self.module.eval()
+        with torch.no_grad(), seeded(seed, 0, "sample"):
+            samples = torch.cat([self.game.generate(part) for part in noise.split(CHUNK)])
+        return samples.to("cpu", torch.float32)
+
+
+def exported(directory: Directory, which: str) -> Path:
+    """The file of a run's generator.
+
+    Raises:
+        UsageError: the run has not exported one yet.
+    """
+    path = directory.weights(which)
+    if not path.is_file():
+        raise UsageError(f"the run {directory.path} has no {path.name} yet: let it go on first.")
+    return path
+
+
+def exported_shape(directory: Directory, which: str) -> tuple[int, ...]:
+    """The shape of one sample of a run's generator.
+
+    Raises:
+        UsageError: the run has not exported one yet.
+        RunError: the file is damaged.
+    """
+    path = exported(directory, which)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return tuple(json.loads(file.metadata()["egan"])["shape"])
+    except Exception as error:  # safetensors raises kinds of its own
+        raise RunError(f"the file {path} is damaged.") from error
+
+
+def load_weights(generator: Generator, directory: Directory, which: str) -> None:
+    """Load a run's generator.
+
+    Raises:
+        UsageError: the run has not exported one yet.
+        RunError: the file is damaged or of other networks.
+    """
+    path = exported(directory, which)
+    try:
+        generator.module.load_state_dict(safetensors.torch.load_file(path))
+    except Exception as error:  # safetensors and torch raise kinds of their own
+        raise RunError(f"the file {path} is damaged or of other networks.") from error
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    kind = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(each, kind) for each in module.modules())

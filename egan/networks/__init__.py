@@ -1,0 +1,75 @@
+"""Networks: a name for each pair, built for the shape of the data.
+
+A pair is a function `(shape, noise, width, depth) -> (generator, discriminator)`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from egan.config import Networks
+from egan.networks.convolutional import convolutional
+from egan.networks.flat import Flat
+from egan.networks.mlp import mlp, pacgan, toy, toy_theano
+from populations.errors import UsageError
+from populations.randomness import seeded
+from populations.registry import lookup
+
+networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "mlp": mlp,
+    "toy": toy,
+    "toy-theano": toy_theano,
+    "pacgan": pacgan,
+    "convolutional": convolutional,
+}
+
+__all__ = ["Flat", "make_pair", "networks"]
+
+
+def make_pair(
+    settings: Networks, shape: tuple[int, ...], seed: int, index: int = 0
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator with initial weights keyed on (seed, index).
+
+    Args:
+        settings: which networks.
+        shape: of one sample of the data.
+        seed: the run's seed.
+        index: which parent of the first generation.
+
+    Raises:
+        UsageError: a name is unknown, or what it names makes no module.
+    """
+    with seeded(seed, 0, "initial weights", index):
+        generator, discriminator = (
+            (settings.generator and _own("generator", settings.generator)),
+            (settings.discriminator and _own("discriminator", settings.discriminator)),
+        )
+        if not (generator and discriminator):
+            build = lookup("network", settings.name, networks)
+            pair = build(shape, settings.noise_dimension, settings.width, settings.depth)
+            generator, discriminator = generator or pair[0], discriminator or pair[1]
+        if settings.initial_deviation:
+            for module in (generator, discriminator):
+                _initialise(module, settings.initial_deviation)
+    return generator, discriminator
+
+
+def _own(kind: str, name: Any) -> nn.Module:
+    found = lookup(kind, name, {})
+    module = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"the {kind} {name!r} makes {module!r}: it must be a torch.nn.Module.")
+    return module
+
+
+def _initialise(module: nn.Module, deviation: float) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, 0.0, deviation)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)

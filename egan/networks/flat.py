@@ -1,0 +1,115 @@
+"""A module whose parameters are views of one vector.
+
+Loading an individual is one copy, and an optimiser step is a handful of operations on one vector,
+however many layers the network has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
+
+from populations.errors import UsageError
+
+
+class Flat:
+    """A network as a workplace: whoever computes with it loads weights and buffers first.
+
+    Attributes:
+        module: the network, in training mode, with spectral norm frozen (see `iterate`).
+        vector: all trainable parameters, one after the other; the module's parameters are views.
+        iterates: whether there are spectral norms to iterate.
+
+    Raises:
+        UsageError: the module has no parameters, or parameters of several types.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.module = module.to(device).train()
+        self.parameters = [each for each in module.parameters() if each.requires_grad]
+        name = type(module).__name__
+        if not self.parameters:
+            raise UsageError(f"the network {name} has no parameters to train.")
+        if len({each.dtype for each in self.parameters}) > 1:
+            raise UsageError(f"the parameters of {name} are of several types: make them one.")
+        self.vector = torch.cat([each.detach().reshape(-1) for each in self.parameters])
+        offset = 0
+        for each in self.parameters:
+            each.data = self.vector[offset : offset + each.numel()].view(each.shape)
+            offset += each.numel()
+        self.has_buffers = any(True for _ in module.buffers())
+        self._normed = [each for each in module.modules() if _spectral(each)]
+        self.iterates = bool(self._normed)
+        self._set_spectral(False)
+
+    def state(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Copies of the weights and the buffers."""
+        return self.vector.clone(), self.buffers()
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Copies of the buffers, by name."""
+        if not self.has_buffers:
+            return {}
+        return {name: each.detach().clone() for name, each in self.module.named_buffers()}
+
+    def load(self, weights: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        """Copy weights and buffers in."""
+        self.vector.copy_(weights)
+        if self.has_buffers:
+            for name, each in self.module.named_buffers():
+                each.copy_(buffers[name])
+
+    def gradient(
+        self, output: Tensor, cotangent: Tensor | None = None, keep: bool = False
+    ) -> Tensor:
+        """The gradient of `output` by all parameters, one vector; no `.grad` is written.
+
+        Args:
+            output: a scalar, or any shape with a cotangent of the same shape.
+            cotangent: weights of the output's entries.
+            keep: whether the graph is needed again.
+        """
+        pieces = torch.autograd.grad(
+            output, self.parameters, cotangent, retain_graph=keep, allow_unused=True
+        )
+        return torch.cat(
+            [
+                torch.zeros_like(each).reshape(-1) if piece is None else piece.reshape(-1)
+                for each, piece in zip(self.parameters, pieces, strict=True)
+            ]
+        )
+
+    def iterate(self) -> None:
+        """One power iteration of every spectral norm (Miyato et al., 2018, Algorithm 1).
+
+        Everywhere else its vectors are frozen, so that all children meet the same discriminator.
+        """
+        self._set_spectral(True)
+        with torch.no_grad():
+            for each in self._normed:
+                for hook in each._forward_pre_hooks.values():
+                    if isinstance(hook, SpectralNorm):
+                        hook(each, ())
+                for name in getattr(each, "parametrizations", ()):
+                    getattr(each, name)
+        self._set_spectral(False)
+
+    def _set_spectral(self, training: bool) -> None:
+        for each in self._normed:
+            if any(isinstance(hook, SpectralNorm) for hook in each._forward_pre_hooks.values()):
+                each.train(training)
+            for transforms in getattr(each, "parametrizations", {}).values():
+                transforms.train(training)
+
+
+def _spectral(module: nn.Module) -> bool:
+    hooked = any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())
+    return hooked or any(
+        isinstance(transform, parametrizations._SpectralNorm)
+        for transforms in getattr(module, "parametrizations", {}).values()
+        for transform in transforms
+    )

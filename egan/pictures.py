@@ -1,0 +1,101 @@
+"""Pictures of samples: points over the real data, or a grid of images; and their animation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from egan.data import Data
+from egan.scores import reference
+from populations.checkpoint import write_whole
+
+POINTS = 1000
+IMAGES = 64
+FRAME_MS, LAST_FRAME_MS = 120, 2000
+
+
+def picture(samples: Tensor, data: Data, path: Path, title: str = "") -> None:
+    """Draw samples as a PNG.
+
+    Images, (n, channels, height, width) in [-1, 1], become a grid; points become a scatter over
+    real ones, in three or more dimensions along the real data's two first principal axes.
+    """
+    figure = _grid(samples) if len(data.shape) == 3 else _scatter(samples, data)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
+
+
+def draw(sample: Callable[[int], Tensor], data: Data, path: Path, title: str) -> None:
+    """Draw as many samples as a picture shows."""
+    picture(sample(IMAGES if len(data.shape) == 3 else POINTS), data, path, title)
+
+
+def animate(frames: Sequence[Path], path: Path) -> None:
+    """Make an endless GIF of pictures; the last one stays for two seconds."""
+    images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    durations = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
+    write_whole(
+        path,
+        lambda part: images[0].save(
+            part, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
+        ),
+    )
+
+
+def _figure() -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 5.0), layout="tight")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _scatter(samples: Tensor, data: Data) -> Any:
+    real = reference(data, POINTS)
+    planar, fakes = _plane(real.flatten(1), samples[:POINTS].flatten(1))
+    figure = _figure()
+    axes = figure.add_subplot()
+    axes.scatter(*planar.T, s=6, color="0.72", linewidths=0, label="real")
+    axes.scatter(*fakes.T, s=3, color="tab:blue", alpha=0.6, linewidths=0, label="generated")
+    middle, reach = planar.mean(0), 1.25 * np.ptp(planar, axis=0).max() / 2
+    axes.set_xlim(middle[0] - reach, middle[0] + reach)
+    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+    axes.set_aspect("equal")
+    axes.legend(loc="upper right", fontsize=8, markerscale=3)
+    return figure
+
+
+def _plane(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets in two dimensions."""
+    if real.shape[1] == 1:  # a line: spread over the height, so that density shows
+        return tuple(
+            torch.cat([each, torch.linspace(-1, 1, len(each))[:, None]], dim=1).numpy()
+            for each in (real, fake)
+        )  # type: ignore[return-value]
+    if real.shape[1] > 2:
+        centre = real.mean(0)
+        axes = torch.linalg.svd(real - centre, full_matrices=False)[2][:2].T
+        real, fake = (real - centre) @ axes, (fake - centre) @ axes
+    return real.numpy(), fake.numpy()
+
+
+def _grid(samples: Tensor) -> Any:
+    side = max(1, int(min(len(samples), IMAGES) ** 0.5))
+    cells = ((samples[: side * side] + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    height, width, channels = cells.shape[1:]
+    framed = np.ones((side, side, height + 1, width + 1, channels), dtype=cells.dtype)
+    framed[:, :, :height, :width] = cells.reshape(side, side, height, width, channels)
+    sheet = framed.transpose(0, 2, 1, 3, 4).reshape(side * (height + 1), -1, channels)[:-1, :-1]
+    figure = _figure()
+    axes = figure.add_subplot()
+    axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
+    axes.axis("off")
+    return figure

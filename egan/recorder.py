@@ -1,0 +1,101 @@
+"""What a run leaves on disk while it lasts: log, TensorBoard, pictures, checkpoints, exports."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import safetensors.torch
+
+from egan.config import plain
+from egan.directory import Directory
+from egan.evolution import State
+from egan.generator import Generator
+from egan.monitor import Board, Log, Row, read_log
+from egan.pictures import draw
+from egan.scores import evaluate, reference, scores
+from egan.snapshot import Best, freeze
+from egan.world import World, make_game
+from populations import checkpoint
+from populations.individual import Individual
+
+
+class Recorder:
+    """Writes what a run leaves behind, at the intervals that its configuration says."""
+
+    def __init__(self, world: World, directory: Directory, state: State, best: Best | None) -> None:
+        self.world, self.directory, self.best = world, directory, best
+        self.records = world.config.records
+        self.judge = scores[self.records.judge]
+        self.generator = Generator(make_game(world.config, world.data.shape, str(world.device)))
+        directory.samples.mkdir(exist_ok=True)
+        for frame in directory.frames():
+            if int(frame.stem) > state.generation:
+                frame.unlink()
+        self.frame_every = max(1, world.config.horizon // self.records.pictures)
+        self.log = Log(directory.log, state.generation)
+        last: Row = {}
+        for last in read_log(directory.log):
+            pass
+        self.before, self.began = last.get("seconds", 0.0), time.monotonic()
+        self.board = Board(
+            directory.path, self.records.tensorboard_every, state.generation, plain(world.config)
+        )
+        if not state.generation:
+            self._draw(state)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, interruptions left out."""
+        return float(self.before + time.monotonic() - self.began)
+
+    def record(self, state: State, row: Row) -> None:
+        """Write one generation."""
+        if state.generation % self.records.score_every == 0:
+            row["score"] = self._score(state)
+        self.log.write(row)
+        self.board.show(row)
+        if state.generation % self.frame_every == 0:
+            self._draw(state)
+        if state.generation % self.records.checkpoint_every == 0:
+            self.save(state)
+
+    def save(self, state: State) -> None:
+        """Make all that has happened survive a crash: log first, then checkpoint and exports."""
+        self.log.sync()
+        checkpoint.save(self.directory.checkpoints, state.generation, freeze(state, self.best))
+        self.export("final", state.population[0], state.generation)
+        if self.best:
+            self.export("best", self.best.individual, self.best.generation)
+
+    def export(self, which: str, individual: Individual, generation: int) -> None:
+        """Write a generator as safetensors, loadable without this project."""
+        module = self.generator.load(individual).module
+        tensors = {name: each.contiguous().clone() for name, each in module.state_dict().items()}
+        facts = {"generation": generation, "shape": self.world.data.shape}
+        about = {"egan": json.dumps(facts)}
+        content = safetensors.torch.save(tensors, metadata=about)
+        checkpoint.write_whole(
+            self.directory.weights(which), lambda part: part.write_bytes(content)
+        )
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self.log.close()
+        self.board.close()
+
+    def _score(self, state: State) -> dict[str, float]:
+        count, data = self.records.score_samples, self.world.data
+        samples = self.generator.load(state.population[0]).sample(count, seed=state.generation)
+        found = evaluate(samples, data, real=reference(data, count))
+        score = found[self.records.judge]
+        sign = 1.0 if self.judge.better == "higher" else -1.0
+        if self.best is None or sign * score > sign * self.best.score:
+            self.best = Best(state.population[0], score, state.generation)
+        return found
+
+    def _draw(self, state: State) -> None:
+        path = self.directory.frame(state.generation)
+        generator = self.generator.load(state.population[0])
+        draw(generator.sample, self.world.data, path, f"generation {state.generation:,}")
+        self.board.picture(path, state.generation)

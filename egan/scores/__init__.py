@@ -1,0 +1,90 @@
+"""Judges that selection does not see: a name for each, and which data it can judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from egan.data import Data, Mixture, Table
+from egan.scores import digits, modes
+from egan.scores.distances import energy_distance
+from populations.randomness import generator as keyed
+
+FLOOR_DRAWS = 3  # pairs of real samples that a floor is averaged over
+
+
+class Score(NamedTuple):
+    """A judge.
+
+    Attributes:
+        function: of samples and what `needs` says.
+        needs: "real" samples of the same number, the "mixture", or the "labels" of a table.
+        better: whether "higher" or "lower" values are better, or the value "real" data have.
+    """
+
+    function: Callable[[Tensor, Any], float]
+    needs: Literal["real", "mixture", "labels"]
+    better: Literal["higher", "lower", "real"]
+
+
+scores: dict[str, Score] = {
+    "modes": Score(modes.modes_covered, "mixture", "higher"),
+    "modes-lenient": Score(modes.modes_lenient, "mixture", "higher"),
+    "high-quality": Score(modes.high_quality, "mixture", "higher"),
+    "high-quality-box": Score(modes.high_quality_box, "mixture", "higher"),
+    "reverse-kl": Score(modes.reverse_kl, "mixture", "lower"),
+    "reverse-kl-all": Score(modes.reverse_kl_all, "mixture", "lower"),
+    "total-variation": Score(modes.total_variation, "mixture", "lower"),
+    "deviation-ratio": Score(modes.deviation_ratio, "mixture", "real"),
+    "energy-distance": Score(energy_distance, "real", "lower"),
+    "confidence": Score(digits.confidence, "labels", "higher"),
+    "class-entropy": Score(digits.class_entropy, "labels", "higher"),
+    "classes": Score(digits.classes_covered, "labels", "higher"),
+}
+
+__all__ = ["Score", "applicable", "energy_distance", "evaluate", "floors", "reference", "scores"]
+
+
+def applicable(data: Data) -> list[str]:
+    """The names of the scores that can judge these data."""
+    kinds = {"real"}
+    kinds |= {"mixture"} if isinstance(data, Mixture) else set()
+    kinds |= {"labels"} if isinstance(data, Table) and data.labels is not None else set()
+    return [name for name, score in scores.items() if score.needs in kinds]
+
+
+def reference(data: Data, count: int, index: int = 0) -> Tensor:
+    """Real samples to compare with, the same for every run on these data."""
+    return data.draw(count, keyed(0, 0, "reference", index))
+
+
+def evaluate(
+    samples: Tensor, data: Data, names: list[str] | None = None, real: Tensor | None = None
+) -> dict[str, float]:
+    """Every score of samples that can judge these data.
+
+    Args:
+        samples: (n, *shape), float32, on the CPU.
+        data: what they should look like.
+        names: which scores; default: all that apply.
+        real: real samples; default: as many as there are samples.
+    """
+    if not bool(torch.isfinite(samples).all()):
+        return {name: float("nan") for name in names or applicable(data)}
+    real = reference(data, len(samples)) if real is None else real
+    return {
+        name: scores[name].function(samples, real if scores[name].needs == "real" else data)
+        for name in names or applicable(data)
+    }
+
+
+def floors(data: Data, count: int) -> dict[str, float]:
+    """What real data score at that number of samples: the floor or ceiling beside each score."""
+    rows = [
+        evaluate(reference(data, count, 2 * draw + 1), data, real=reference(data, count, 2 * draw))
+        for draw in range(FLOOR_DRAWS)
+    ]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

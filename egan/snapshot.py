@@ -1,0 +1,102 @@
+"""The state of a run as a plain dict: how it starts, is frozen and comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from egan.directory import Directory
+from egan.environment import Environment
+from egan.evolution import State
+from egan.world import World
+from populations import checkpoint
+from populations.errors import RunError, UsageError
+from populations.individual import Individual, pack, unpack
+
+
+@dataclass
+class Best:
+    """The best generator so far by the chosen score, and when it was."""
+
+    individual: Individual
+    score: float
+    generation: int
+
+
+def start(world: World) -> State:
+    """The state before the first generation.
+
+    Raises:
+        UsageError: `init_from` names a run whose networks are others.
+    """
+    source = world.config.init_from
+    population, environment = world.first_population()
+    if source is None:
+        return State(0, population, environment)
+    directory = Directory(Path(source))
+    directory.read_config()
+    found = checkpoint.load_latest(directory.checkpoints, lambda saved: revive(saved, world)[0])
+    if found is None:
+        raise UsageError(f"the run {source} has no checkpoint to start from.")
+    old: State = found[0]
+    chosen = [old.population[slot % len(old.population)] for slot in range(len(population))]
+    heirs = [
+        unpack({**pack(one), "number": number, "parent": -1, "mutation": "initial"})
+        for number, one in enumerate(chosen)
+    ]
+    for heir in heirs:
+        keep = world.config.population.average
+        heir.average = (heir.weights if heir.average is None else heir.average) if keep else None
+    return State(0, heirs, old.environment)
+
+
+def freeze(state: State, best: Best | None) -> dict[str, Any]:
+    """A checkpoint: plain dicts of tensors, numbers and strings."""
+    return {
+        "generation": state.generation,
+        "barren": state.barren,
+        "population": [pack(one) for one in state.population],
+        "environment": dict(vars(state.environment)),
+        "best": best and {**vars(best), "individual": pack(best.individual)},
+    }
+
+
+def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
+    """The state that `freeze` made plain.
+
+    Raises:
+        RunError: its networks are not this world's.
+    """
+    saved = _moved(saved, world.device)
+    population = [unpack(one) for one in saved["population"]]
+    environment = Environment(**saved["environment"])
+    game = world.plan.game
+    sizes = {one.weights.shape for one in population}
+    if sizes != {game.generator.vector.shape} or (
+        environment.weights.shape != game.discriminator.vector.shape
+    ):
+        raise RunError("the checkpoint holds networks of other sizes.")
+    best = saved["best"] and Best(
+        **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
+    )
+    return State(saved["generation"], population, environment, saved["barren"]), best or None
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _moved(each, device) for name, each in value.items()}
+    return [_moved(each, device) for each in value] if isinstance(value, list) else value
+
+
+def open_state(world: World, directory: Directory) -> tuple[State, Best | None, list[str]]:
+    """The state from which a run goes on, and sentences on checkpoints that were passed over."""
+    found = checkpoint.load_latest(directory.checkpoints, lambda saved: revive(saved, world))
+    if found is None:
+        return start(world), None, []
+    (state, best), skipped = found
+    return state, best, skipped

@@ -1,0 +1,81 @@
+"""Fitness and Individual: what evolves, as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from deap import base
+from torch import Tensor
+
+Moments = dict[str, Any]
+"""An optimiser's memory: `step` (int), `mean` and `square` (vectors like the weights)."""
+
+
+class Fitness(base.Fitness):
+    """Quality and diversity, both maximised.
+
+    DEAP compares the two one after the other, never as a weighted sum: the sum of quality and
+    gamma times diversity is `Individual.total`.
+    """
+
+    weights = (1.0, 1.0)
+
+
+@dataclass(eq=False)
+class Individual:
+    """A generator: its weights, its optimiser's moments, its ancestry, its fitness.
+
+    Attributes:
+        weights: all trainable parameters, one vector.
+        buffers: what a network keeps beside its parameters (batch-norm statistics), by name.
+        moments: optimiser memories by name: one named "inherited", or one a mutation.
+        average: running average of the weights along the lineage; None where it is not kept.
+        number: unique in its run; parents have smaller numbers than their children.
+        parent: the parent's number, -1 for the first generation.
+        mutation: what made it from its parent, "initial" for the first generation.
+        fitness: quality and diversity; not valid until judged.
+        total: the scalar that selection by total fitness reads; nan until judged.
+        samples: what it made when it was judged, where kept for the discriminator; never saved.
+    """
+
+    weights: Tensor
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    average: Tensor | None = None
+    number: int = 0
+    parent: int = -1
+    mutation: str = "initial"
+    fitness: Fitness = field(default_factory=Fitness)
+    total: float = math.nan
+    samples: Tensor | None = None
+
+    def judged(self, quality: float, diversity: float, gamma: float) -> None:
+        """Record the fitness; one that is not finite stays invalid and is never selected."""
+        total = quality + gamma * diversity if gamma else quality
+        if all(map(math.isfinite, (quality, diversity, total))):
+            self.fitness.values = (quality, diversity)
+            self.total = total
+
+
+def pack(individual: Individual) -> dict[str, Any]:
+    """A plain dict of tensors, numbers and strings that `torch.load(weights_only=True)` reads."""
+    plain = dict(vars(individual))
+    plain.pop("samples")
+    plain["fitness"] = individual.fitness.values if individual.fitness.valid else None
+    return plain
+
+
+def unpack(plain: dict[str, Any]) -> Individual:
+    """The individual that `pack` made plain."""
+    values = plain["fitness"]
+    fitness = Fitness(values) if values is not None else Fitness()
+    return Individual(**{**plain, "fitness": fitness})
+
+
+def is_finite(individual: Individual) -> bool:
+    """Whether every weight and every buffer is finite."""
+    tensors = [individual.weights, *individual.buffers.values()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

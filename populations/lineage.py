@@ -1,0 +1,31 @@
+"""Who descends from whom, by which mutation: integers and names only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from populations.individual import Individual
+
+
+def child_number(generation: int, slot: int, mutation: int, mu: int, mutations: int) -> int:
+    """A number for a child that no other child of the run has.
+
+    The first generation's parents have the numbers 0 to mu - 1.
+    """
+    return mu + (generation * mu + slot) * mutations + mutation
+
+
+def shares(names: Iterable[str], mutations: Iterable[str]) -> dict[str, float]:
+    """The share of each mutation among `names`; all zero where `names` has none of them."""
+    known = list(mutations)
+    counts = Counter(name for name in names if name in known)
+    total = sum(counts.values()) or 1
+    return {name: counts[name] / total for name in known}
+
+
+def pedigree(population: Iterable[Individual]) -> list[dict[str, int | str]]:
+    """One row an individual: number, parent, mutation."""
+    return [
+        {"number": one.number, "parent": one.parent, "mutation": one.mutation} for one in population
+    ]

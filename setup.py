@@ -1,0 +1,41 @@
+"""Packaging: `pip install .` installs the packages egan and populations and the command egan."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "egan/__init__.py").read_text())[1]
+
+setup(
+    name="egan",
+    version=VERSION,
+    description="Evolution of generative adversarial networks",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["egan", "egan.*", "populations", "populations.*"]),
+    package_data={"egan": ["py.typed"], "populations": ["py.typed"]},
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "deap>=1.4.4",
+        "joblib>=1.5",
+        "tensorboard>=2.16",
+        "safetensors>=0.4.3",
+        "cloudpickle>=3",
+        "filelock>=3.12",
+        "jsonargparse[signatures]>=4.50",
+        "matplotlib>=3.8",
+        "pillow>=10",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "ruff", "mypy", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["egan=egan.cli:main"]},
+)
