@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -28,10 +29,14 @@ class Names(tuple[Any, ...]):
 
 
 def setting(
-    default: Any, low: float | None = None, above: float | None = None, high: float | None = None
+    default: Any,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
 ) -> Any:
-    """A field with a range: `low` and `high` belong to it, `above` does not."""
-    limits = {"low": low, "above": above, "high": high}
+    """A field with a range: `low` and `high` belong to it, `above` and `below` do not."""
+    limits = {"low": low, "above": above, "high": high, "below": below}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=limits)
     return field(default=default, metadata=limits)
@@ -87,7 +92,7 @@ class Population(Settings, group="population"):
     """How survivors are chosen among the children (`egan list`)."""
     initial: Literal["independent", "identical"] = "independent"
     """Whether the first parents are initialised each for itself or as copies of one."""
-    average: float = setting(0.999, low=0, high=1)
+    average: float = setting(0.999, low=0, below=1)
     """Decay of the running average of weights along a lineage, per generation; 0: no average.
     The average is what is sampled, scored and exported."""
     patience: int = setting(10, low=1)
@@ -102,11 +107,11 @@ class Variation(Settings, group="variation"):
     """Losses, one child each, separated by commas (`egan list`)."""
     batch: int = setting(128, low=1)
     """Noise samples per step."""
-    lr: float = setting(1e-3, above=0)
+    lr: float = setting(8e-3, above=0)
     """Learning rate."""
-    beta1: float = setting(0.5, low=0, high=1)
+    beta1: float = setting(0.5, low=0, below=1)
     """Adam's decay of the gradient's mean."""
-    beta2: float = setting(0.999, low=0, high=1)
+    beta2: float = setting(0.9, low=0, below=1)
     """Adam's decay of the gradient's square."""
     moments: Literal["inherited", "mutation"] = "inherited"
     """Adam's moments: a child inherits its parent's, or every mutation has its own that advance
@@ -117,7 +122,7 @@ class Variation(Settings, group="variation"):
 class Judging(Settings, group="fitness"):
     """The fitness of children: quality + gamma * diversity."""
 
-    gamma: float = setting(0.5, low=0)
+    gamma: float = setting(0.01, low=0)
     """Weight of diversity; 0: diversity is not computed."""
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
@@ -142,13 +147,13 @@ class Environment(Settings, group="environment"):
     """Real samples per step, and as many fakes, in equal parts from all parents."""
     fakes: Literal["fresh", "judged"] = "fresh"
     """Fakes from fresh noise, or those on which the survivors were judged."""
-    lr: float = setting(1e-3, above=0)
+    lr: float = setting(8e-3, above=0)
     """Learning rate."""
-    beta1: float = setting(0.5, low=0, high=1)
+    beta1: float = setting(0.5, low=0, below=1)
     """Adam's decay of the gradient's mean."""
-    beta2: float = setting(0.999, low=0, high=1)
+    beta2: float = setting(0.9, low=0, below=1)
     """Adam's decay of the gradient's square."""
-    penalties: dict[str, float] = setting({"r1": 0.02, "r2": 0.02}, low=0)
+    penalties: dict[str, float] = setting({"r1": 0.05, "r2": 0.05}, low=0)
     """Weights of penalties by name (`egan list`); 0: none."""
 
 
@@ -196,7 +201,7 @@ class Config(Settings):
     """The settings that these were made from (`egan list`)."""
     seed: int = setting(0, low=0)
     """Seed of everything random."""
-    generations: int = setting(10_000, low=1)
+    generations: int = setting(5_000, low=1)
     """Generations in all; a larger number extends a finished run."""
     horizon: int = setting(0, low=0)
     """Generation at which the learning rates have fallen; 0: `generations` at the run's start."""
@@ -304,24 +309,21 @@ def _check_group(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
+_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "low": ("of at least", operator.ge),
+    "above": ("above", operator.gt),
+    "high": ("of at most", operator.le),
+    "below": ("below", operator.lt),
+}
+
+
 def _check_range(name: str, value: float, limits: Mapping[str, Any]) -> float:
-    low, above, high = (limits.get(kind) for kind in ("low", "above", "high"))
-    words = [
-        f"of at least {low}" if low is not None else "",
-        f"above {above}" if above is not None else "",
-        f"of at most {high}" if high is not None else "",
-    ]
-    inside = (
-        math.isfinite(value)
-        and (low is None or value >= low)
-        and (above is None or value > above)
-        and (high is None or value <= high)
-    )
-    if not inside:
-        kind = "a whole number" if isinstance(value, int) else "a finite number"
-        span = " and ".join(filter(None, words))
-        raise UsageError(f"{name} is {value}: it must be {kind} {span}".rstrip() + ".")
-    return value
+    given = {kind: limit for kind, limit in limits.items() if limit is not None}
+    if math.isfinite(value) and all(_LIMITS[kind][1](value, given[kind]) for kind in given):
+        return value
+    noun = "a whole number" if isinstance(value, int) else "a finite number"
+    span = " and ".join(f"{_LIMITS[kind][0]} {limit}" for kind, limit in given.items())
+    raise UsageError(f"{name} is {value}: it must be {noun} {span}".rstrip() + ".")
 
 
 Group = TypeVar("Group", bound=Settings)

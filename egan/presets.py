@@ -30,7 +30,22 @@ class Preset(NamedTuple):
     tailored: Mapping[str, Mapping[str, Any]] = {}
 
 
-_TAILORED: dict[str, dict[str, Any]] = {}
+_TAILORED: dict[str, dict[str, Any]] = {
+    "grid": {"generations": 12_000},
+    "digits": {
+        "generations": 8_000,
+        "networks": {"name": "convolutional", "noise_dimension": 32},
+        "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
+        "fitness": {"samples": 16},
+        "environment": {
+            "batch": 32,
+            "lr": 2e-3,
+            "beta1": 0.0,
+            "beta2": 0.99,
+            "penalties": {"r1": 1.0, "r2": 1.0},
+        },
+    },
+}
 
 presets: dict[str, Preset] = {
     "default": Preset(
@@ -51,12 +66,13 @@ presets: dict[str, Preset] = {
             "first": "environment",
             "networks": {"name": "toy", "noise": "normal", "noise_dimension": 2},
             "population": {"average": 0.0},
-            "variation": {"batch": 16, "lr": 2e-4, "beta2": 0.99},
+            "variation": {"batch": 16, "lr": 2e-4, "beta1": 0.5, "beta2": 0.99},
             "fitness": {"gamma": 1.0, "samples": 16, "shared_noise": False},
             "environment": {
                 "steps": 2,
                 "batch": 16,
                 "lr": 2e-4,
+                "beta1": 0.5,
                 "beta2": 0.99,
                 "penalties": {"r1": 0.0, "r2": 0.0},
             },
@@ -79,6 +95,8 @@ presets: dict[str, Preset] = {
                 "mutations": ["non-saturating", "vanilla", "least-squares"],
                 "batch": 64,
                 "lr": 1e-4,
+                "beta1": 0.5,
+                "beta2": 0.999,
                 "moments": "mutation",
             },
             "fitness": {"gamma": 2.0, "samples": 256, "shared_noise": False, "real": "training"},
@@ -87,6 +105,7 @@ presets: dict[str, Preset] = {
                 "fakes": "judged",
                 "lr": 1e-4,
                 "beta1": 0.0,
+                "beta2": 0.999,
                 "penalties": {"r1": 0.0, "r2": 0.0},
             },
         },
@@ -108,6 +127,8 @@ presets: dict[str, Preset] = {
                 "mutations": ["non-saturating", "vanilla", "least-squares-logit"],
                 "batch": 32,
                 "lr": 2e-4,
+                "beta1": 0.5,
+                "beta2": 0.999,
             },
             "fitness": {"gamma": 0.01, "samples": 256, "shared_noise": False},
             "environment": {
@@ -115,6 +136,8 @@ presets: dict[str, Preset] = {
                 "batch": 32,
                 "fakes": "judged",
                 "lr": 2e-4,
+                "beta1": 0.5,
+                "beta2": 0.999,
                 "penalties": {"r1": 0.0, "r2": 0.0},
             },
         },

@@ -8,13 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-Pair = tuple[nn.Module, nn.Module]
+Pair = tuple[nn.Sequential, nn.Sequential]
 
 
 def mlp(
     shape: tuple[int, ...], noise: int, width: int | None = None, depth: int | None = None
 ) -> Pair:
-    """MLPs with LeakyReLU(0.2), 128 wide and 2 hidden layers deep unless told: the default.
+    """MLPs with ReLU, 128 wide and 2 hidden layers deep unless told: the default.
 
     Args:
         shape: of one sample.
@@ -22,13 +22,11 @@ def mlp(
         width: hidden units of a layer.
         depth: hidden layers.
     """
-    sizes = [width or 128] * (depth or 2)
-    return (
-        nn.Sequential(*_layers([noise, *sizes], _leaky), *_head(sizes[-1], shape)),
-        nn.Sequential(
-            nn.Flatten(), *_layers([math.prod(shape), *sizes], _leaky), nn.Linear(sizes[-1], 1)
-        ),
-    )
+    generator, discriminator = _relu_pair(shape, noise, [width or 128] * (depth or 2))
+    with torch.no_grad():
+        # Wider first biases spread the first layer's kinks over the data; grids need that.
+        discriminator[1].bias.mul_(2)
+    return generator, discriminator
 
 
 def toy(
@@ -38,13 +36,7 @@ def toy(
 
     Wang et al. (2018) take it from Gulrajani et al. (2017).
     """
-    sizes = [width or 512] * (depth or 3)
-    return (
-        nn.Sequential(*_layers([noise, *sizes], nn.ReLU), *_head(sizes[-1], shape)),
-        nn.Sequential(
-            nn.Flatten(), *_layers([math.prod(shape), *sizes], nn.ReLU), nn.Linear(sizes[-1], 1)
-        ),
-    )
+    return _relu_pair(shape, noise, [width or 512] * (depth or 3))
 
 
 def toy_theano(
@@ -52,9 +44,9 @@ def toy_theano(
 ) -> Pair:
     """The Theano release's toy pair: `toy` with batch norm on the discriminator's second layer."""
     generator, discriminator = toy(shape, noise, width, depth)
-    layers = list(discriminator)  # type: ignore[call-overload]
-    layers.insert(min(4, len(layers) - 2), nn.BatchNorm1d(width or 512))
-    return generator, nn.Sequential(*layers)
+    second = min(4, len(discriminator) - 2)
+    discriminator.insert(second, nn.BatchNorm1d(width or 512))
+    return generator, discriminator
 
 
 def pacgan(
@@ -96,16 +88,20 @@ class Maxout(nn.Module):
         return torch.amax(maps.view(len(x), -1, self.pieces), dim=2)
 
 
-def _leaky() -> nn.Module:
-    return nn.LeakyReLU(0.2)
+def _relu_pair(
+    shape: tuple[int, ...], noise: int, sizes: list[int]
+) -> tuple[nn.Sequential, nn.Sequential]:
+    return (
+        nn.Sequential(*_layers([noise, *sizes]), *_head(sizes[-1], shape)),
+        nn.Sequential(nn.Flatten(), *_layers([math.prod(shape), *sizes]), nn.Linear(sizes[-1], 1)),
+    )
 
 
-def _layers(sizes: list[int], activation: type[nn.Module] | object) -> list[nn.Module]:
-    assert callable(activation)
+def _layers(sizes: list[int]) -> list[nn.Module]:
     return [
         layer
         for inputs, outputs in pairwise(sizes)
-        for layer in (nn.Linear(inputs, outputs), activation())
+        for layer in (nn.Linear(inputs, outputs), nn.ReLU())
     ]
 
 

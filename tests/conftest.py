@@ -1,0 +1,46 @@
+"""Small settings and worlds that the tests share."""
+
+import pytest
+import torch
+
+from egan.presets import configure
+from egan.snapshot import start
+from egan.world import make_world
+
+torch.set_num_threads(1)
+
+SMALL = {
+    "generations": 12,
+    "networks": {"width": 16},
+    "variation": {"batch": 16},
+    "fitness": {"samples": 16},
+    "environment": {"batch": 16},
+    "records": {
+        "checkpoint_every": 4,
+        "score_every": 4,
+        "score_samples": 64,
+        "pictures": 3,
+        "tensorboard_every": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Settings under which a run takes a moment."""
+    return SMALL
+
+
+@pytest.fixture
+def make():
+    """A function that makes a world and its first state from settings over the small ones."""
+    worlds = []
+
+    def build(*layers, source=None):
+        world = make_world(configure(SMALL, *layers), source)
+        worlds.append(world)
+        return world, start(world)
+
+    yield build
+    for world in worlds:
+        world.executor.close()

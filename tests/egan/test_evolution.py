@@ -1,0 +1,213 @@
+"""The loop: who survives, in which order things happen, and on how many processes."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from egan.catalogue import catalogue
+from egan.data import data_sets
+from egan.evolution import evolve
+from egan.losses import mutations
+from egan.networks import networks
+from egan.presets import presets
+from populations.executors import executors
+
+
+def last(state, world, until):
+    for state, happened in evolve(state, world, until):  # noqa: B007
+        pass
+    return state, happened
+
+
+def same(left, right):
+    """Bit for bit."""
+    for one, other in zip(left.population, right.population, strict=True):
+        assert torch.equal(one.weights, other.weights)
+        assert one.number == other.number
+        if one.average is not None:
+            assert torch.equal(one.average, other.average)
+        torch.testing.assert_close(one.moments, other.moments, rtol=0, atol=0)
+        torch.testing.assert_close(one.buffers, other.buffers, rtol=0, atol=0)
+    assert torch.equal(left.environment.weights, right.environment.weights)
+
+
+def explode(logits):
+    """A loss without a finite gradient."""
+    return logits.mean() * math.inf
+
+
+NAMES = [
+    ("data", each, {}) for each in data_sets if each != "digits"
+] + [
+    ("data", "digits", {"networks": {"name": "convolutional"}}),
+    *[("networks.name", each, {"data": "digits"}) for each in networks],
+    *[("variation.mutations", [each, "heuristic"], {}) for each in mutations],
+    *[("preset", each, {}) for each in presets],
+    *[("population.selection", each, {"population": {"mu": 2}}) for each in catalogue()["selections"]],
+    *[("fitness.quality", each, {}) for each in catalogue()["qualities"]],
+    *[("environment.objective", each, {}) for each in catalogue()["objectives"]],
+    *[("environment.penalties", {each: 0.1}, {}) for each in catalogue()["penalties"]],
+    *[("game", each, {}) for each in catalogue()["games"]],
+]  # fmt: skip
+
+
+def nested(name, value):
+    group, _, leaf = name.rpartition(".")
+    return {group: {leaf: value}} if group else {leaf: value}
+
+
+@pytest.mark.parametrize(("name", "value", "more"), NAMES, ids=lambda part: str(part))
+def test_every_registered_name_runs_a_short_job(make, name, value, more):
+    layers = [nested(name, value), more]
+    if name == "preset" and value.startswith("released"):
+        layers.append({"fitness": {"samples": 64}})
+    world, state = make(*layers)
+    end, happened = last(state, world, 2)
+    assert end.generation == 2
+    assert len(end.population) == world.plan.mu
+    assert happened.learning["taken"] == 1.0
+    assert not torch.equal(end.population[0].weights, state.population[0].weights)
+    assert not torch.equal(end.environment.weights, state.environment.weights)
+
+
+def test_the_fittest_children_survive_and_no_parent_does(make):
+    world, state = make({"population": {"mu": 2}})
+    for state, happened in evolve(state, world, 4):
+        totals = sorted((child.total for child in happened.offspring), reverse=True)
+        assert len(totals) == 6
+        assert [one.total for one in state.population] == totals[:2]
+        assert all(one.mutation != "initial" for one in state.population)
+
+
+def test_gamma_changes_who_survives(make):
+    chosen = []
+    for gamma in (0.0, 50.0):
+        world, state = make({"fitness": {"gamma": gamma}})
+        chosen.append([happened.survivors[0].mutation for _, happened in evolve(state, world, 12)])
+    assert chosen[0] != chosen[1]
+
+
+def test_gamma_weighs_diversity_against_quality(make):
+    world, state = make({"fitness": {"gamma": 50.0}})
+    for _, happened in evolve(state, world, 6):
+        most_diverse = max(happened.offspring, key=lambda child: child.fitness.values[1])
+        assert happened.survivors[0].number == most_diverse.number
+
+
+@pytest.mark.parametrize("selection", catalogue()["selections"])
+def test_a_diverged_child_is_never_selected(make, selection):
+    world, state = make(
+        {"variation": {"mutations": [explode, "heuristic"]}, "population": {"selection": selection}}
+    )
+    for state, happened in evolve(state, world, 3):
+        assert [child.mutation for child in happened.survivors] == ["heuristic"]
+        assert bool(torch.isfinite(state.population[0].weights).all())
+
+
+def test_with_no_finite_child_the_parents_stay(make):
+    world, state = make({"variation": {"mutations": [explode, explode]}})
+    end, happened = last(state, world, 3)
+    assert happened.survivors == []
+    assert end.barren == 3
+    assert end.population is state.population
+
+
+def test_a_lone_loss_is_not_judged(make):
+    world, state = make({"preset": "gradient-only"})
+    _, happened = last(state, world, 2)
+    assert not world.judged
+    assert not happened.survivors[0].fitness.valid
+
+
+def test_random_selection_does_not_pay_for_judging(make):
+    world, _ = make({"population": {"selection": "random"}})
+    assert not world.judged
+
+
+@pytest.mark.parametrize("first", ["environment", "generators"])
+def test_who_goes_first_sees_the_other_unchanged(make, first):
+    world, state = make({"first": first, "variation": {"mutations": ["heuristic"]}})
+    end, _ = last(state, world, 1)
+    parents = state.population if first == "environment" else end.population
+    environment, _ = world.adapt(state.environment, parents, 0)
+    assert torch.equal(environment.weights, end.environment.weights)
+    met = environment if first == "environment" else state.environment
+    (child,) = world.breed(state.population, met, 0)
+    assert torch.equal(child.weights, end.population[0].weights)
+
+
+def test_the_environment_learns_from_the_judged_samples(make):
+    world, state = make(
+        {"environment": {"fakes": "judged", "batch": 16, "steps": 2},
+         "fitness": {"samples": 32}}
+    )  # fmt: skip
+    _, happened = last(state, world, 1)
+    samples = happened.survivors[0].samples
+    assert samples.shape == (32, 2)
+    assert torch.equal(world._fakes(happened.survivors, 0, 1), samples[16:])
+
+
+def test_the_environments_batch_is_made_of_equal_parts_of_all_parents(make):
+    world, state = make({"population": {"mu": 4}})
+    fakes = world._fakes(state.population, 0, 0)
+    assert len(fakes) == 16
+    changed = copy.copy(state.population)
+    changed[2] = copy.copy(changed[2])
+    changed[2].weights = changed[2].weights + 1.0
+    other = world._fakes(changed, 0, 0)
+    differs = (fakes != other).any(dim=1)
+    assert differs.tolist() == [False] * 8 + [True] * 4 + [False] * 4
+
+
+def test_the_average_follows_the_lineage(make):
+    world, state = make({"population": {"average": 0.5}, "variation": {"mutations": ["heuristic"]}})
+    for before, (after, _) in zip([state], evolve(state, world, 1), strict=False):
+        parent, child = before.population[0], after.population[0]
+        expected = 0.1 * parent.average + 0.9 * child.weights  # young: decay 1 / 10
+        torch.testing.assert_close(child.average, expected)
+    world, state = make({"population": {"average": 0.0}})
+    assert last(state, world, 1)[0].population[0].average is None
+
+
+def test_learning_rates_fall_to_their_final_share_at_the_horizon(make):
+    world, state = make({"lr_final": 0.1, "horizon": 4, "generations": 8})
+    steps = []
+    for end, happened in evolve(state, world, 8):  # noqa: B007
+        steps.append(world._lr(1.0, len(steps)))
+    assert steps == pytest.approx([1.0, 0.775, 0.55, 0.325, 0.1, 0.1, 0.1, 0.1])
+
+
+def test_identical_parents_are_copies_and_independent_ones_are_not(make):
+    for initial, equal in (("identical", True), ("independent", False)):
+        _, state = make({"population": {"mu": 2, "initial": initial}})
+        one, other = state.population
+        assert torch.equal(one.weights, other.weights) is equal
+        assert one.weights.data_ptr() != other.weights.data_ptr()
+
+
+def test_a_run_is_a_function_of_its_seed_alone(make):
+    ends = []
+    for seed, noise in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(noise)
+        world, state = make({"seed": seed})
+        torch.manual_seed(noise)
+        ends.append(last(state, world, 3)[0])
+    same(ends[0], ends[1])
+    assert not torch.equal(ends[0].population[0].weights, ends[2].population[0].weights)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("executor", [name for name in executors if name != "serial"])
+def test_serial_equals_processes_at_any_number_of_workers(make, executor, workers):
+    settings = {
+        "population": {"mu": 3},
+        "environment": {"batch": 18},
+        "networks": {"name": "pacgan"},
+        "generations": 3,
+    }
+    world, state = make(settings)
+    expected = last(state, world, 3)[0]
+    world, state = make(settings, {"execution": {"executor": executor, "workers": workers}})
+    same(last(state, world, 3)[0], expected)

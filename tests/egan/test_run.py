@@ -1,0 +1,358 @@
+"""Runs on disk: killed, resumed, extended, damaged, locked; what they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import egan
+from egan.directory import Directory, locked
+from egan.run import run_in
+from populations import checkpoint
+from populations.errors import RunError, UsageError
+
+LONG = {
+    "generations": 120,
+    "records": {"checkpoint_every": 10, "score_every": 10, "score_samples": 64, "pictures": 6},
+}
+
+
+def weights(path, which="final"):
+    return safetensors.torch.load_file(Directory(Path(path)).weights(which))
+
+
+def rows(path, timed=False):
+    found = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    return found if timed else [{**row, "seconds": 0} for row in found]
+
+
+def equal_runs(left, right):
+    for which in ("final", "best"):
+        torch.testing.assert_close(weights(left, which), weights(right, which), rtol=0, atol=0)
+    assert rows(left) == rows(right)
+    assert Directory(left).frames() != []
+    names = [[frame.name for frame in Directory(path).frames()] for path in (left, right)]
+    assert names[0] == names[1]
+
+
+def command(path, settings):
+    config = path.parent / f"{path.name}.json"
+    config.write_text(json.dumps(settings))
+    return [sys.executable, "-m", "egan", "evolve", "--config", str(config), "--run", str(path)]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, small):
+    """A run that was never stopped, and its settings."""
+    settings = egan.config.merge(small, LONG)
+    path = tmp_path_factory.mktemp("reference") / "run"
+    run_in(Directory(path), settings)
+    return path, settings
+
+
+@pytest.mark.parametrize("generation", [3, 25, 64])
+def test_killed_at_any_moment_and_resumed_equals_never_stopped(reference, tmp_path, generation):
+    path, settings = reference
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(killed, settings), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    wait_for(lambda: reached(killed, generation), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Directory(killed).animation.exists()
+    run_in(Directory(killed), {})
+    equal_runs(path, killed)
+
+
+def reached(path, generation):
+    """Whether the log or a checkpoint shows that so many generations are done."""
+    log = path / "log.jsonl"
+    logged = log.read_bytes().count(b"\n") if log.exists() else 0
+    saved = [int(file.stem) for file in path.glob("checkpoints/*.pt")]
+    return max([logged, *saved]) >= generation
+
+
+def wait_for(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the process ended early"
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_stopped_between_generations_and_resumed_equals_never_stopped(reference, tmp_path):
+    path, settings = reference
+    stops = [1, 10, 11, 47]
+    stopped = tmp_path / "stopped"
+    for stop in stops:
+        run_in(
+            Directory(stopped),
+            settings,
+            on_generation=lambda state, row, stop=stop: state.generation >= stop,
+        )
+        torch.manual_seed(stop)  # what others do to the global generators must not matter
+    run_in(Directory(stopped), {})
+    equal_runs(path, stopped)
+
+
+def test_a_finished_run_extended_equals_one_that_was_long_from_the_start(small, tmp_path):
+    short, long = tmp_path / "short", tmp_path / "long"
+    run_in(Directory(short), {**small, "generations": 6, "horizon": 12})
+    run_in(Directory(short), {"generations": 12})
+    run_in(Directory(long), {**small, "generations": 12, "horizon": 12})
+    equal_runs(long, short)
+    assert json.loads((short / "config.json").read_text())["generations"] == 12
+
+
+def test_the_horizon_stays_when_a_run_is_extended(small, tmp_path):
+    run_in(Directory(tmp_path), {**small, "generations": 6})
+    outcome = run_in(Directory(tmp_path), {"generations": 9})
+    assert (outcome.config.generations, outcome.config.horizon) == (9, 6)
+
+
+def test_a_finished_run_is_left_as_it_is(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert run_in(Directory(tmp_path), {}).ran is False
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    before.pop(tmp_path / ".lock"), after.pop(tmp_path / ".lock")
+    assert after == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "of other networks"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(reference, tmp_path, damage):
+    path, settings = reference
+    run = tmp_path / "run"
+    run_in(Directory(run), settings, on_generation=lambda state, row: state.generation >= 20)
+    newest = checkpoint.path_of(run / "checkpoints", 20)
+    content = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "altered":
+        middle = len(content) // 2
+        newest.write_bytes(
+            content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+        )
+    else:
+        saved = torch.load(newest, weights_only=True)
+        saved["population"][0]["weights"] = torch.zeros(3)
+        torch.save(saved, newest)
+    told = []
+    run_in(Directory(run), {}, tell=told.append)
+    assert str(newest) in told[0] or "other sizes" in told[0]
+    assert told[0].endswith("Generation 10 is used instead.")
+    equal_runs(path, run)
+
+
+def test_without_any_good_checkpoint_nothing_is_lost(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    for path in tmp_path.glob("checkpoints/*.pt"):
+        path.write_bytes(b"nonsense")
+    before = weights(tmp_path)
+    with pytest.raises(RunError, match=r"none of the checkpoints in .* can be read\.$"):
+        run_in(Directory(tmp_path), {"generations": 20})
+    torch.testing.assert_close(weights(tmp_path), before, rtol=0, atol=0)
+
+
+def test_a_run_in_use_is_locked_and_the_lock_of_a_killed_process_does_not_stay(small, tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from egan.directory import *\n"
+        "with locked(Directory(Path(sys.argv[1]))): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match="is in use by another process"):
+        run_in(Directory(tmp_path / "run"), small)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with locked(Directory(tmp_path / "run")):
+        pass
+
+
+def test_settings_that_differ_from_the_runs_are_named(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    with pytest.raises(UsageError) as caught:
+        run_in(Directory(tmp_path), {"seed": 1, "fitness": {"gamma": 2.0, "samples": 16}})
+    assert str(caught.value) == (
+        f"the run {tmp_path} has other settings, fitness.gamma (2.0, not {small_gamma()}), "
+        "seed (1, not 0): leave these options out, or name another directory."
+    )
+    with pytest.raises(UsageError, match="it can be extended, not cut to 5"):
+        run_in(Directory(tmp_path), {"generations": 5})
+
+
+def small_gamma():
+    return egan.configure().fitness.gamma
+
+
+def test_executor_and_workers_may_change_when_a_run_goes_on(reference, tmp_path):
+    path, settings = reference
+    run = tmp_path / "run"
+    run_in(Directory(run), settings, on_generation=lambda state, row: state.generation >= 115)
+    run_in(Directory(run), {"execution": {"executor": "processes", "workers": 2}})
+    equal_runs(path, run)
+
+
+def test_init_from_starts_with_another_runs_individuals(small, tmp_path):
+    run_in(Directory(tmp_path / "old"), small)
+    old = checkpoint.load(checkpoint.path_of(tmp_path / "old/checkpoints", 12))
+    seen = []
+    run_in(
+        Directory(tmp_path / "new"),
+        {**small, "init_from": str(tmp_path / "old"), "population": {"mu": 2}, "seed": 5},
+        on_generation=lambda state, row: seen.append(row) or True,
+    )
+    first = egan.run.start(egan.world.make_world(egan.configure(
+        small, {"init_from": str(tmp_path / "old"), "population": {"mu": 2}})))  # fmt: skip
+    assert torch.equal(first.population[1].weights, old["population"][0]["weights"])
+    assert torch.equal(first.environment.weights, old["environment"]["weights"])
+    assert [row["parent"] for row in seen[0]["population"]] != [-1, -1]
+
+
+def test_init_from_a_run_of_other_networks_is_an_error(small, tmp_path):
+    run_in(Directory(tmp_path / "old"), small)
+    wide = {**small, "networks": {"width": 8}, "init_from": str(tmp_path / "old")}
+    with pytest.raises((UsageError, RunError)):
+        run_in(Directory(tmp_path / "new"), wide)
+    assert not (tmp_path / "new" / "config.json").exists()
+
+
+def test_the_log_has_one_row_a_generation_and_its_scores(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    found = rows(tmp_path, timed=True)
+    assert [row["generation"] for row in found] == list(range(1, 13))
+    assert [row["generation"] for row in found if "score" in row] == [4, 8, 12]
+    seconds = [row["seconds"] for row in found]
+    assert seconds == sorted(seconds)
+    for row in found:
+        assert set(row["offspring"]) == set(row["selection"])
+        assert sum(row["selection"].values()) == 1.0
+        total = row["fitness"]["quality"] + small_gamma() * row["fitness"]["diversity"]
+        assert row["fitness"]["total"] == pytest.approx(total)
+        (winner,) = (name for name, share in row["selection"].items() if share)
+        assert row["offspring"][winner]["total"] == row["fitness"]["total"]
+
+
+def test_the_best_generator_is_the_one_that_scored_best(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    scored = {
+        row["generation"]: row["score"]["energy-distance"]
+        for row in rows(tmp_path)
+        if "score" in row
+    }
+    best = min(scored, key=scored.get)
+    with safetensors.safe_open(tmp_path / "generator-best.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["egan"])["generation"] == best
+
+
+def test_tensorboard_shows_the_log(small, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_in(Directory(tmp_path), small, on_generation=lambda state, row: state.generation >= 7)
+    run_in(Directory(tmp_path), {})
+    events = EventAccumulator(str(tmp_path), {"scalars": 0, "images": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    groups = {tag.split("/")[0] for tag in tags["scalars"]}
+    assert groups == {"fitness", "selection", "environment", "score"}
+    assert "samples" in tags["images"]
+    assert any("configuration" in tag for tag in tags["tensors"])
+    log = {row["generation"]: row for row in rows(tmp_path)}
+    quality = events.Scalars("fitness/quality")
+    assert [event.step for event in quality] == [2, 4, 6, 8, 10, 12]
+    assert quality[-1].value == pytest.approx(log[12]["fitness"]["quality"], rel=1e-6)
+    wins = events.Scalars("selection/minimax")
+    mean = (log[11]["selection"]["minimax"] + log[12]["selection"]["minimax"]) / 2
+    assert wins[-1].value == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("data", ["ring", "swiss-roll", "digits"])
+def test_a_run_leaves_pictures_and_an_animation(small, tmp_path, data):
+    from PIL import Image
+
+    run_in(Directory(tmp_path), {**small, "data": data})
+    frames = Directory(tmp_path).frames()
+    assert [int(frame.stem) for frame in frames] == [0, 4, 8, 12]
+    with Image.open(tmp_path / "final.png") as image:
+        assert min(image.size) > 300
+        assert len(image.convert("RGB").getcolors(maxcolors=1 << 20)) > 20
+    with Image.open(tmp_path / "evolution.gif") as animation:
+        assert animation.n_frames == len(frames)
+
+
+@pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_generation_saves_and_says_how_to_go_on(reference, tmp_path, signals):
+    path, settings = reference
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(run, settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    wait_for(lambda: reached(run, 12), process)
+    process.send_signal(signals)
+    out, _ = process.communicate(timeout=60)
+    done = int(max(run.glob("checkpoints/*.pt")).stem)
+    assert process.returncode == 128 + signals
+    assert out.splitlines()[-1] == (
+        f"Stopped after generation {done}, saved. To go on: egan resume {run}"
+    )
+    run_in(Directory(run), {})
+    equal_runs(path, run)
+
+
+def test_a_signal_in_the_middle_of_processes_leaves_no_worker_behind(reference, tmp_path):
+    _, settings = reference
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*command(run, settings), "--execution.executor", "processes", "--execution.workers", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: reached(run, 12), process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "To go on: egan resume" in out
+
+
+def test_a_run_without_finite_children_gives_up_and_keeps_its_state(small, tmp_path):
+    settings = {
+        **small,
+        "population": {"patience": 3},
+        "variation": {"mutations": [explode, explode], "batch": 16},
+    }
+    with pytest.raises(RunError, match="no child has been finite for 3 generations"):
+        run_in(Directory(tmp_path), settings)
+    assert [row["barren"] for row in rows(tmp_path)] == [1, 2, 3]
+    assert checkpoint.load(checkpoint.path_of(tmp_path / "checkpoints", 3))["barren"] == 3
+
+
+def explode(logits):
+    """A loss without a finite gradient."""
+    return logits.mean() * float("inf")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(small, tmp_path, monkeypatch):
+    import errno
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(state, row):
+        if state.generation == 6:
+            monkeypatch.setattr(torch, "save", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        run_in(Directory(tmp_path), small, on_generation=fill)
+    monkeypatch.undo()
+    assert [int(path.stem) for path in tmp_path.glob("checkpoints/*.pt")] == [4]
+    assert not list(tmp_path.rglob("*.part"))
+    assert run_in(Directory(tmp_path), {}).finished

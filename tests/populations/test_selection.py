@@ -1,0 +1,157 @@
+"""Selections choose by what they promise, and never what is broken."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from populations.errors import UsageError
+from populations.individual import Individual
+from populations.randomness import seeded
+from populations.selection import Selection, best, resolve, select, selections
+
+REPEATS = 30  # of selections that draw
+
+
+def child(number, quality, diversity=0.0, gamma=1.0):
+    one = Individual(torch.zeros(2), number=number)
+    one.judged(quality, diversity, gamma)
+    return one
+
+
+def numbers(population):
+    return [one.number for one in population]
+
+
+def choose(name, children, count, draw=0):
+    selection = selections[name]
+    with seeded(0, draw, "test"):
+        return select(selection, children, count, selection.reads_fitness)
+
+
+def broken_weights():
+    nan, inf, buffer = child(100, 9.0, 9.0), child(101, 9.0, 9.0), child(102, 9.0, 9.0)
+    nan.weights[1] = math.nan
+    inf.weights[0] = -math.inf
+    buffer.buffers["running_mean"] = torch.tensor([0.0, math.inf])
+    return [nan, inf, buffer]
+
+
+def broken_fitness():
+    return [
+        child(200, math.nan, 9.0),
+        child(201, 9.0, math.inf),
+        child(202, math.inf, math.inf),
+        child(203, 9.0, math.nan, gamma=0.0),
+        Individual(torch.zeros(2), number=204),
+    ]
+
+
+def test_best_takes_the_highest_totals():
+    children = [child(0, 0.2), child(1, 0.9), child(2, 0.5), child(3, 0.7)]
+    assert numbers(best(children, 2)) == [1, 3]
+
+
+@pytest.mark.parametrize(("gamma", "winner"), [(0.0, 0), (0.35, 0), (0.5, 1), (10.0, 1)])
+def test_best_weighs_diversity_with_gamma_and_does_not_rank_quality_first(gamma, winner):
+    # Quality ranks child 0 first; from gamma = 0.4 on the diversity of child 1 outweighs that.
+    children = [child(0, 0.9, 0.0, gamma), child(1, 0.5, 1.0, gamma), child(2, 0.6, 0.1, gamma)]
+    assert numbers(best(children, 1)) == [winner]
+
+
+@pytest.mark.parametrize("name", selections)
+def test_a_child_with_weights_that_are_not_finite_never_survives(name):
+    children = [*broken_weights(), *(child(number, number) for number in range(4))]
+    for draw in range(REPEATS):
+        assert set(numbers(choose(name, children, 3, draw))) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", [name for name in selections if selections[name].reads_fitness])
+def test_a_child_whose_fitness_is_not_finite_never_survives(name):
+    children = [*broken_fitness(), *(child(number, number) for number in range(4))]
+    for draw in range(REPEATS):
+        assert set(numbers(choose(name, children, 3, draw))) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", selections)
+def test_where_fewer_are_fit_than_wanted_all_fit_ones_survive(name):
+    children = [*broken_weights(), child(0, 0.1), child(1, 0.2)]
+    assert sorted(numbers(choose(name, children, 3))) == [0, 1]
+
+
+@pytest.mark.parametrize("name", selections)
+def test_where_none_is_fit_none_survives(name):
+    assert choose(name, broken_weights(), 2) == []
+
+
+@pytest.mark.parametrize("name", selections)
+def test_as_many_survive_as_wanted_and_they_are_the_children_themselves(name):
+    children = [child(number, number, -number) for number in range(7)]
+    survivors = choose(name, children, 3)
+    assert len(survivors) == 3
+    assert all(any(one is each for each in children) for one in survivors)
+
+
+@pytest.mark.parametrize("name", selections)
+def test_a_selection_draws_from_the_seeded_generators_only(name):
+    children = [child(number, (number * 7) % 5, number % 3) for number in range(12)]
+    assert numbers(choose(name, children, 4)) == numbers(choose(name, children, 4))
+
+
+def test_random_reads_no_fitness():
+    assert not selections["random"].reads_fitness
+    unjudged = [Individual(torch.zeros(2), number=number) for number in range(8)]
+    judged = [child(number, 10.0**number) for number in range(8)]
+    assert numbers(choose("random", unjudged, 3)) == numbers(choose("random", judged, 3))
+
+
+def test_random_draws_without_replacement_and_uniformly():
+    children = [child(number, number) for number in range(5)]
+    counts = Counter()
+    for draw in range(500):
+        found = numbers(choose("random", children, 3, draw))
+        assert len(set(found)) == 3
+        counts.update(found)
+    # Each is drawn with probability 3/5: 300 times, standard deviation 11.
+    assert all(250 < counts[number] < 350 for number in range(5))
+
+
+def test_the_worse_of_two_wins_a_tournament_only_against_itself():
+    # The worse has the higher quality: only the total says that it is worse.
+    children = [child(0, 0.9, 0.0), child(1, 0.1, 2.0)]
+    with seeded(0, 0, "test"):
+        counts = Counter(numbers(selections["tournament"].choose(children, 1000)))
+    assert 200 < counts[0] < 300
+
+
+def test_nsga2_keeps_the_pareto_front_and_not_the_highest_totals():
+    # 2 is on the front with a total of 2; 3 and 4 are dominated with totals of 8.
+    values = [(10, 0), (0, 10), (1, 1), (9, -1), (-1, 9)]
+    children = [child(number, *each) for number, each in enumerate(values)]
+    assert sorted(numbers(choose("nsga2", children, 3))) == [0, 1, 2]
+
+
+def test_nsga2_thins_a_front_where_it_is_crowded():
+    values = [(0, 10), (5, 5), (5.1, 4.9), (10, 0)]
+    children = [child(number, *each) for number, each in enumerate(values)]
+    survivors = numbers(choose("nsga2", children, 3))
+    assert {0, 3} < set(survivors)
+    assert len(set(survivors) & {1, 2}) == 1
+
+
+def test_a_bare_callable_is_a_selection_that_reads_the_fitness():
+    def last(children, count):
+        return list(children[-count:])
+
+    assert resolve(last) == Selection(last, reads_fitness=True)
+
+
+@pytest.mark.parametrize("name", selections)
+def test_a_name_is_resolved_to_its_entry(name):
+    assert resolve(name) is selections[name]
+
+
+def test_an_unknown_selection_is_named_with_the_nearest():
+    with pytest.raises(UsageError, match=r"unknown selection 'bets': did you mean 'best'\?"):
+        resolve("bets")
