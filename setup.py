@@ -35,7 +35,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff", "mypy", "types-PyYAML"],
+        "test": ["pytest>=8", "pyarrow>=15", "ruff>=0.9", "mypy>=1.14"],
     },
     entry_points={"console_scripts": ["egan=egan.cli:main"]},
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import time
@@ -20,6 +21,7 @@ import torch
 
 from egan.cost import generation_flops
 from egan.generator import Generator
+from egan.monitor import finite
 from egan.presets import configure
 from egan.run import advance
 from egan.scores import evaluate, reference
@@ -119,7 +121,7 @@ def run_all(data_sets: list[str], seeds: int, share: float, path: Path, jobs: in
     for row in work:
         done[cell_of(row)] = row
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(finite(row), allow_nan=False) + "\n")
         print(cell_of(row), f"{row['cpu_seconds']} s", flush=True)
     return [done[cell] for cell in wanted]
 
@@ -137,10 +139,11 @@ def read(path: Path) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table: medians over seeds, worst and best in brackets; final, and best by energy."""
+    """A Markdown table: medians over seeds and their range; final, and best by energy."""
     lines = [
-        "| data | arm | generations | modes, final | high quality, final | sd ratio, final | energy "
-        "distance, final | modes, best | high quality, best | energy distance, best | CPU s |",
+        "| data | arm | generations | modes, final | high quality, final | sd ratio, final "
+        "| energy distance, final | modes, best | high quality, best | energy distance, best "
+        "| CPU s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for data in dict.fromkeys(row["data"] for row in rows):
@@ -156,9 +159,11 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def spread(values: list[float], digits: int) -> str:
+def spread(found: list[float | None], digits: int) -> str:
     """Median, and the range in brackets; a run without any high-quality sample has no sd ratio."""
-    values = [value for value in values if value == value] or [float("nan")]
+    values = [value for value in found if value is not None and math.isfinite(value)]
+    if not values:
+        return "none"
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 

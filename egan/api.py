@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from egan.config import Config, build, merge, plain
+from egan.config import Config, merge, plain
 from egan.data import describe
 from egan.directory import Directory
 from egan.evolution import State
@@ -60,8 +60,8 @@ def evolve(
     """Evolve generators against a shared discriminator.
 
     Args:
-        data: what to learn, "ring" unless the configuration says otherwise: a name, a file, a tensor, an array, a torch Dataset or an object with name, shape
-            and draw.
+        data: what to learn, "ring" unless the configuration says otherwise: a name, a file, a
+            tensor, an array, a torch Dataset or an object with name, shape and draw.
         generator: a module or a function that makes one, (n, noise_dimension) to (n, *shape);
             `networks.noise_dimension` (8 unless set) says how much noise it gets.
         discriminator: likewise, (n, *shape) to one or more logits a sample.
@@ -108,7 +108,7 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
         RunError: the file is damaged.
     """
     directory = Directory(Path(run))
-    stored = build(Config, directory.read_config())
+    stored = directory.load_config()
     networks = replace(
         stored.networks, generator=generator or stored.networks.generator, discriminator=None
     )

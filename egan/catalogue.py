@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from egan.data import data_sets
 from egan.fitness import qualities
 from egan.games import games
@@ -17,7 +20,7 @@ from populations.selection import selections
 
 def catalogue() -> dict[str, dict[str, str]]:
     """Kinds, such as "mutations", to names to one line."""
-    plain = {
+    plain: dict[str, Mapping[str, Any]] = {
         "mutations": mutations,
         "penalties": penalties,
         "qualities": qualities,

@@ -10,112 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from egan.config import Config, Names
+from egan.arguments import parse
 from populations.errors import RunError, UsageError
 from populations.registry import unknown
-
-jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-jsonargparse.typing.register_type(Names, serializer=list, deserializer=Names)
-
-
-class Parser(ArgumentParser):
-    """A parser whose options are written with hyphens and whose errors are one sentence."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **{"exit_on_error": False, **keywords})
-
-    def format_help(self) -> str:
-        """The help text, its options hyphenated."""
-        return re.sub(r"--[\w.]+", lambda found: hyphenated(found[0]), super().format_help())
-
-
-def hyphenated(option: str) -> str:
-    """An option as users write it."""
-    return option.replace("_", "-")
-
-
-def underscored(argument: str) -> str:
-    """An option as the configuration names it; other arguments as they are."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
-
-
-def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The whole command line, and the parser of each verb."""
-    parser = Parser(
-        prog="egan",
-        description="Evolve generative adversarial networks.",
-        epilog="Each command explains its options: egan evolve --help.",
-    )
-    parser.add_argument("--version", action="version", version=f"egan {_version()}")
-    commands = parser.add_subcommands(required=True, metavar="COMMAND", title="commands")
-    verbs = {
-        "evolve": _evolve_parser(),
-        "resume": _resume_parser(),
-        "sample": _sample_parser(),
-        "score": _score_parser(),
-        "list": _list_parser(),
-    }
-    for name, verb in verbs.items():
-        verb.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
-        commands.add_subcommand(name, verb, help=verb.description)
-    return parser, verbs
-
-
-def _version() -> str:
-    from egan import __version__
-
-    return __version__
-
-
-def _evolve_parser() -> Parser:
-    parser = Parser(description="Evolve generators on data, in a new run or an old one.")
-    parser.add_argument(
-        "data", nargs="?", help="Data set (`egan list`), a file, or `package.module:attribute`."
-    )
-    parser.add_argument(
-        "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
-    )
-    parser.add_argument("--config", action="config", help="YAML or JSON file of settings.")
-    parser.add_class_arguments(Config, skip={"data"}, sub_configs=False)
-    return parser
-
-
-def _resume_parser() -> Parser:
-    parser = Parser(description="Go on with a run exactly where it stopped.")
-    parser.add_argument("run", help="Directory of the run.")
-    return parser
-
-
-def _sample_parser() -> Parser:
-    parser = Parser(description="Draw samples from a run's generator.")
-    parser.add_argument("run", help="Directory of the run.")
-    parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
-    parser.add_argument(
-        "--out", type=str, default="samples.png", help="File: .png, .npy or .pt, by its ending."
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
-    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
-    return parser
-
-
-def _score_parser() -> Parser:
-    parser = Parser(description="Judge a run's generator beside real data.")
-    parser.add_argument("run", help="Directory of the run.")
-    parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
-    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
-    return parser
-
-
-def _list_parser() -> Parser:
-    parser = Parser(description="List everything that has a name.")
-    parser.add_argument("kind", nargs="?", help="One kind, such as mutations; default: all.")
-    return parser
 
 
 def evolve(arguments: Namespace) -> int:
@@ -138,11 +37,10 @@ def resume(arguments: Namespace) -> int:
 
 
 def _run(run: str, given: dict[str, Any]) -> int:
+    from egan.api import load
     from egan.directory import Directory
     from egan.findings import SAMPLES, judge, paragraph, record_scores
-    from egan.generator import Generator, load_weights
     from egan.run import run_in
-    from egan.world import make_game
 
     directory = Directory(Path(run))
     outcome = run_in(directory, given, progress=True, tell=print)
@@ -155,10 +53,7 @@ def _run(run: str, given: dict[str, Any]) -> int:
     if not outcome.finished:
         print(f"Stopped after generation {outcome.done:,}, saved. To go on: egan resume {run}")
         return 128 + (outcome.signal or signal.SIGINT)
-    world = outcome.world
-    generator = Generator(make_game(outcome.config, world.data.shape, str(world.device)))
-    load_weights(generator, directory, "final")
-    found = judge(generator, world.data)
+    found = judge(load(run), outcome.world.data)
     record_scores(directory.scores, "final", SAMPLES, found)
     print(paragraph(outcome, found))
     print(f"Pictures: {directory.final_picture} and {directory.animation}")
@@ -181,7 +76,6 @@ def sample(arguments: Namespace) -> int:
     import torch
 
     from egan.api import load
-    from egan.config import build
     from egan.data import make_data
     from egan.directory import Directory
     from egan.pictures import picture
@@ -196,7 +90,7 @@ def sample(arguments: Namespace) -> int:
         raise UsageError(f"the folder {out.parent} does not exist.")
     samples = load(arguments.run, arguments.which).sample(arguments.number, arguments.seed)
     if out.suffix == ".png":
-        config = build(Config, Directory(Path(arguments.run)).read_config())
+        config = Directory(Path(arguments.run)).load_config()
         picture(samples, make_data(config.data, config.data_options), out)
     elif out.suffix == ".npy":
         with out.open("wb") as file:
@@ -210,7 +104,6 @@ def sample(arguments: Namespace) -> int:
 def score(arguments: Namespace) -> int:
     """`egan score`."""
     from egan.api import load
-    from egan.config import build
     from egan.data import make_data
     from egan.directory import Directory
     from egan.findings import judge, record_scores, table
@@ -219,7 +112,7 @@ def score(arguments: Namespace) -> int:
         raise UsageError(f"number is {arguments.number}: it must be at least 2.")
     directory = Directory(Path(arguments.run))
     generator = load(arguments.run, arguments.which)
-    config = build(Config, directory.read_config())
+    config = directory.load_config()
     data = make_data(config.data, config.data_options)
     found = judge(generator, data, arguments.number)
     record_scores(directory.scores, arguments.which, arguments.number, found)
@@ -263,17 +156,10 @@ def _check_seed(value: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 2 a wrong request, 1 a run that could not go on."""
-    words = [underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        parser, verbs = make_parser()
-        try:
-            # Only what was given: everything else is the preset's or the run's.
-            parsed = parser.parse_args(words, defaults=False)
-        except ArgumentError as error:
-            raise UsageError(_sentence(str(error), verbs)) from error
-        verb = parsed.subcommand
-        namespace = parsed[verb] if verb == "evolve" else _with_defaults(verbs[verb], parsed[verb])
+        verb, namespace = parse(words)
         return VERBS[verb](namespace)
     except UsageError as error:
         return _fail(error, 2, debug)
@@ -284,12 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
-
-
-def _with_defaults(parser: Parser, given: Namespace) -> Namespace:
-    full = parser.get_defaults()
-    full.update(given)
-    return full
 
 
 def _fail(error: Exception, code: int, debug: bool) -> int:
@@ -305,55 +185,3 @@ def _disk(error: OSError) -> RunError:
             "the disk is full: the last checkpoint is whole; make room, then resume the run."
         )
     return RunError(f"{error.strerror or error}: {error.filename or 'a file'}.")
-
-
-def _sentence(message: str, verbs: dict[str, Parser]) -> str:
-    """An error of the command-line library as one sentence of ours."""
-    text = " ".join(message.split())
-    found = re.match(r"unrecognized arguments: (--\S+)", text)
-    if found:
-        option = hyphenated(found[1].partition("=")[0])
-        options = {
-            hyphenated(each)
-            for verb in verbs.values()
-            for action in verb._actions
-            for each in action.option_strings
-            if each.startswith("--")
-        }
-        return _nearest("option", option, options)
-    found = re.match(r'Parser key "([\w.]+)": Expected a (.+)\. Got value: (.*)$', text)
-    if found:
-        return f"{found[1]} is {found[3]!r}: it must be {_type_words(found[2])}."
-    found = re.search(r"does not accept option '([\w.]+)'", text)
-    if found:
-        return (
-            f"unknown setting {found[1]!r} in the configuration file: egan evolve --help lists all."
-        )
-    found = re.search(r"invalid choice: '(\w+)'", text)
-    if found:
-        return unknown("command", found[1], verbs)
-    if text.startswith('expected "subcommand"'):
-        return f"name a command: {', '.join(verbs)}; egan --help explains them."
-    return re.sub(r'^Parser key "([\w.]+)":', r"\1:", text).rstrip(".") + "."
-
-
-def _nearest(kind: str, name: str, valid: set[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, valid, n=1)
-    hint = f"did you mean {close[0]}?" if close else "egan COMMAND --help lists all."
-    return f"unknown {kind} {name}: {hint}"
-
-
-def _type_words(kind: str) -> str:
-    words = {
-        "int": "a whole number",
-        "float": "a finite number",
-        "str": "a text",
-        "bool": "true or false",
-    }
-    simple = re.match(r"<class '(\w+)'>", kind)
-    if simple:
-        return words.get(simple[1], simple[1])
-    choices = re.match(r"typing\.Literal\[(.+)\]", kind)
-    return " or ".join(choices[1].split(", ")) if choices else kind

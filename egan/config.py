@@ -23,6 +23,7 @@ class Names(tuple[Any, ...]):
     """Names of plug-ins; also made from a comma-separated string."""
 
     def __new__(cls, names: Any = ()) -> Names:
+        """Make a tuple of a string, a list or any other sequence."""
         if isinstance(names, str):
             names = [part.strip() for part in names.split(",") if part.strip()]
         return super().__new__(cls, names)
@@ -269,18 +270,21 @@ def check(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         UsageError: its type or range is wrong; the message says what would be right.
     """
     if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
+        return value if value is None else check(name, value, hint, limits)
+    if hint is int or hint is float or hint is str or hint is bool:
+        return _check_scalar(name, value, hint, limits)
     if typing.get_origin(hint) is Literal:
         return _check_choice(name, value, typing.get_args(hint))
     if typing.get_origin(hint) is dict:
         return _check_mapping(name, value, typing.get_args(hint)[1], limits)
     if hint is Names:
         return Names(value)
-    if dataclasses.is_dataclass(hint):
-        return _check_group(name, value, hint)
-    if hint is str and callable(value):
+    return _check_group(name, value, hint)
+
+
+def _check_scalar(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
+    if hint is str and callable(value):  # a plug-in in the place of its name
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -106,6 +106,14 @@ class Directory:
             raise UsageError(f"the configuration {self.config} is not a JSON object.")
         return found
 
+    def load_config(self) -> Config:
+        """The configuration of the run that lies here.
+
+        Raises:
+            UsageError: no run lies here, or its configuration cannot be read.
+        """
+        return build(Config, self.read_config())
+
     def write_config(self, config: Config) -> None:
         """Write the configuration, whole or not at all."""
         text = json.dumps(plain(config), indent=2) + "\n"

@@ -20,6 +20,7 @@ from populations.lineage import pedigree, shares
 
 Row = dict[str, Any]
 WINDOW = 500  # generations over which the bar's mutation shares are taken
+BAR_FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
 BAR_EVERY = 20  # generations between updates of the bar's text
 
 
@@ -77,7 +78,7 @@ class Log:
         """Open for appending after `generation`; later lines, and a torn one, are cut off."""
         self.path = path
         self._cut(generation)
-        self.file = open(path, "a", encoding="utf-8")
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self.flushed = time.monotonic()
 
     def _cut(self, generation: int) -> None:
@@ -177,9 +178,14 @@ class Bar:
 
     def __init__(self, generation: int, until: int, shown: bool) -> None:
         self.bar = tqdm(
-            total=until, initial=generation, unit="gen", disable=not shown, dynamic_ncols=True, mininterval=0.2,
-            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]",
-        )  # fmt: skip
+            total=until,
+            initial=generation,
+            unit="gen",
+            disable=not shown,
+            dynamic_ncols=True,
+            mininterval=0.2,
+            bar_format=BAR_FORMAT,
+        )
         self.recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self.score = ""
 

@@ -1,9 +1,10 @@
 """Presets: named settings, laid under whatever else is given.
 
-What the paper (Wang et al., 2018) leaves open and how `paper` fills it: gamma is not given (1, which
-a later replication reports as best on toys); children are judged on one batch of m = 16 fakes and 16
-real samples; moments are inherited by each child; weights are initialised by PyTorch's own rule;
-parents start independently. Its toys' networks and noise are those of the code that it cites.
+What the paper (Wang et al., 2018) leaves open and how `paper` fills it: gamma is not given (1,
+which a later replication reports as best on toys); children are judged on a batch of m = 16 fakes
+and 16 real samples of their own; moments are inherited by each child; weights are initialised by
+PyTorch's own rule; parents start independently. Its toys' networks are those of the code that it
+cites.
 
 The `released-*` presets reproduce the hyper-parameters, order, losses (with their scale), noise and
 moment rules of the two codes that the authors published, and not their defects: there, children of
@@ -146,7 +147,7 @@ presets: dict[str, Preset] = {
 
 
 def configure(*layers: Mapping[str, Any]) -> Config:
-    """The configuration that nested mappings give, later ones over earlier ones, all over the preset.
+    """The configuration that nested mappings give, later ones winning, laid over the preset.
 
     The keys `preset` and `data` of the layers say which preset, and which data set it is tailored
     to; without them it is `default` on `ring`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 
 import safetensors.torch
 
@@ -33,11 +34,10 @@ class Recorder:
             if int(frame.stem) > state.generation:
                 frame.unlink()
         self.frame_every = max(1, world.config.horizon // self.records.pictures)
+        self.score_every = min(self.records.score_every, world.config.horizon)
         self.log = Log(directory.log, state.generation)
-        last: Row = {}
-        for last in read_log(directory.log):
-            pass
-        self.before, self.began = last.get("seconds", 0.0), time.monotonic()
+        rows = deque(read_log(directory.log), maxlen=1)
+        self.before, self.began = rows[0]["seconds"] if rows else 0.0, time.monotonic()
         self.board = Board(
             directory.path, self.records.tensorboard_every, state.generation, plain(world.config)
         )
@@ -51,7 +51,7 @@ class Recorder:
 
     def record(self, state: State, row: Row) -> None:
         """Write one generation."""
-        if state.generation % self.records.score_every == 0:
+        if state.generation % self.score_every == 0:
             row["score"] = self._score(state)
         self.log.write(row)
         self.board.show(row)

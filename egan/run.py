@@ -38,6 +38,7 @@ class Stop:
         self.signal: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
@@ -84,7 +85,8 @@ def advance(
     bar = Bar(state.generation, config.generations, progress)
     with stoppable() as stop:
         try:
-            for state, happened in evolve(state, world, config.generations):
+            for reached, happened in evolve(state, world, config.generations):
+                state = reached
                 seconds = recorder.seconds if recorder else time.monotonic() - began
                 row = row_of(state, happened, list(world.plan.names), seconds)
                 if recorder:
@@ -189,10 +191,11 @@ def run_in(
     config = reconcile(directory, given) if exists else configure(given)
     world = make_world(config, source)
     try:
+        fresh = None if exists else start(world)
         with locked(directory):
             if exists and _is_finished(config, directory):
                 return Outcome(directory, config, world, config.generations, None, ran=False)
-            state, best, skipped = open_state(world, directory)
+            state, best, skipped = (fresh, None, []) if fresh else open_state(world, directory)
             for sentence in skipped:
                 tell(f"{sentence} Generation {state.generation:,} is used instead.")
             directory.write_config(config)

@@ -36,12 +36,7 @@ def start(world: World) -> State:
     population, environment = world.first_population()
     if source is None:
         return State(0, population, environment)
-    directory = Directory(Path(source))
-    directory.read_config()
-    found = checkpoint.load_latest(directory.checkpoints, lambda saved: revive(saved, world)[0])
-    if found is None:
-        raise UsageError(f"the run {source} has no checkpoint to start from.")
-    old: State = found[0]
+    old = _last_state(Directory(Path(source)), world)
     chosen = [old.population[slot % len(old.population)] for slot in range(len(population))]
     heirs = [
         unpack({**pack(one), "number": number, "parent": -1, "mutation": "initial"})
@@ -51,6 +46,20 @@ def start(world: World) -> State:
         keep = world.config.population.average
         heir.average = (heir.weights if heir.average is None else heir.average) if keep else None
     return State(0, heirs, old.environment)
+
+
+def _last_state(directory: Directory, world: World) -> State:
+    directory.read_config()
+    found = checkpoint.load_latest(directory.checkpoints, lambda saved: saved)
+    if found is None:
+        raise UsageError(f"the run {directory.path} has no checkpoint to start from.")
+    try:
+        return revive(found[0], world)[0]
+    except (RunError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"the run {directory.path} has other networks than this one: start from a run with the "
+            "same networks and data shape."
+        ) from error
 
 
 def freeze(state: State, best: Best | None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Serial:
         self.shared = shared
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the tasks; their results in order."""
         return [task(self.shared, *each) for each in arguments]
 
     def close(self) -> None:
@@ -57,6 +58,7 @@ class Processes:
         self.threads = threads
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the tasks; their results in order."""
         try:
             return self._map(task, arguments)
         except BrokenProcessPool:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # Each module may import from its own level and those before it; the last may import everything.
 LEVELS = [
     ["config", "losses", "penalties", "optimizer", "fitness"],
-    ["data", "networks", "directory"],
+    ["data", "networks", "directory", "arguments"],
     ["games", "scores", "environment"],
     ["variation", "generator", "presets"],
     ["world"],

@@ -39,6 +39,7 @@ data_sets: dict[str, Callable[..., Data]] = {
     "digits": digits,
 }
 
+GIVEN = "python "  # how the description of data that were passed in Python begins
 FILES = (".npy", ".npz", ".pt", ".csv")
 
 __all__ = ["Curve", "Data", "Mixture", "Table", "data_sets", "describe", "make_data"]
@@ -55,14 +56,18 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
     Raises:
         UsageError: the name is unknown, the file cannot be read, or the values cannot be used.
     """
-    if isinstance(source, str) and source not in data_sets and ":" not in source:
-        if Path(source).suffix in FILES or "/" in source:
-            return _table(Path(source).stem, _read(Path(source)), source)
+    if isinstance(source, str) and _is_path(source):
+        return _table(Path(source).stem, _read(Path(source)), source)
+    if isinstance(source, str) and source.startswith(GIVEN):
+        raise UsageError(
+            f"the data were given in Python and are only described here ({source}): pass them to "
+            "egan.evolve again."
+        )
     found = lookup("data set", source, data_sets)
     if isinstance(found, type) or inspect.isfunction(found):
         found = found(**_checked(str(source), found, options or {}))
     if hasattr(found, "draw") and hasattr(found, "shape"):
-        return found  # type: ignore[no-any-return]
+        return found
     if isinstance(found, Tensor | np.ndarray):
         return _table("own", found, "the data")
     if isinstance(found, torch.utils.data.Dataset):
@@ -73,6 +78,11 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
     )
 
 
+def _is_path(source: str) -> bool:
+    named = source in data_sets or ":" in source
+    return not named and (Path(source).suffix in FILES or "/" in source)
+
+
 def describe(source: Any) -> str:
     """The text that stands for data in a configuration; values from Python get a digest."""
     if isinstance(source, str):
@@ -81,15 +91,15 @@ def describe(source: Any) -> str:
         return f"{source.__module__}:{source.__qualname__}"
     data = make_data(source)
     digest = joblib.hash(data.values.numpy()) if isinstance(data, Table) else data.name
-    return f"python {type(source).__name__} {digest[:12]}"
+    return f"{GIVEN}{type(source).__name__} {digest[:12]}"
 
 
 def _checked(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     valid = inspect.signature(factory).parameters
     for option, value in options.items():
         if option not in valid:
-            raise UsageError(unknown(f"option of {name}", option, valid) if valid else
-                             f"the data set {name} has no options, and {option} was given.")  # fmt: skip
+            sentence = f"the data set {name} has no options, and {option} was given."
+            raise UsageError(unknown(f"option of {name}", option, valid) if valid else sentence)
         default = valid[option].default
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise UsageError(f"data_options.{option} is {value!r}: it must be a number >= 0.")

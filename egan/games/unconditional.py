@@ -1,4 +1,4 @@
-"""The unconditional game: a generator turns noise into samples, a discriminator tells them apart."""
+"""The unconditional game: noise becomes samples, and a discriminator tells them from real ones."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from egan.networks.flat import Flat
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from populations.errors import UsageError
 from populations.randomness import seeded
-from populations.registry import lookup
+from populations.registry import lookup, spell
 
 networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "mlp": mlp,
@@ -61,9 +61,17 @@ def make_pair(
 
 def _own(kind: str, name: Any) -> nn.Module:
     found = lookup(kind, name, {})
-    module = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
+    try:
+        module = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
+    except TypeError as error:
+        raise UsageError(
+            f"the {kind} {spell(name)!r} cannot be made ({error}): it must be a torch.nn.Module, "
+            "or a function of no arguments that makes one."
+        ) from error
     if not isinstance(module, nn.Module):
-        raise UsageError(f"the {kind} {name!r} makes {module!r}: it must be a torch.nn.Module.")
+        raise UsageError(
+            f"the {kind} {spell(name)!r} makes {module!r}: it must be a torch.nn.Module."
+        )
     return module
 
 

@@ -25,7 +25,7 @@ def mlp(
     generator, discriminator = _relu_pair(shape, noise, [width or 128] * (depth or 2))
     with torch.no_grad():
         # Wider first biases spread the first layer's kinks over the data; grids need that.
-        discriminator[1].bias.mul_(2)
+        discriminator.get_parameter("1.bias").mul_(2)
     return generator, discriminator
 
 
@@ -84,6 +84,7 @@ class Maxout(nn.Module):
         self.linear = nn.Linear(inputs, outputs * pieces)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Each unit's largest map."""
         maps: Tensor = self.linear(x)
         return torch.amax(maps.view(len(x), -1, self.pieces), dim=2)
 

@@ -44,8 +44,8 @@ def test_a_step_is_adam_on_objective_and_penalties(objective):
         )
         penalty = 0.0
         for weight, batch in ((0.3, real), (0.7, fake)):
-            for sample in batch:
-                sample = sample.clone().requires_grad_()
+            for each in batch:
+                sample = each.clone().requires_grad_()
                 (slope,) = torch.autograd.grad(expected(sample), sample, create_graph=True)
                 penalty = penalty + weight / 2 * slope.square().sum() / len(batch)
         (loss + penalty).backward()

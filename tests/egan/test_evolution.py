@@ -16,9 +16,7 @@ from populations.executors import executors
 
 
 def last(state, world, until):
-    for state, happened in evolve(state, world, until):  # noqa: B007
-        pass
-    return state, happened
+    return list(evolve(state, world, until))[-1]
 
 
 def same(left, right):
@@ -45,7 +43,10 @@ NAMES = [
     *[("networks.name", each, {"data": "digits"}) for each in networks],
     *[("variation.mutations", [each, "heuristic"], {}) for each in mutations],
     *[("preset", each, {}) for each in presets],
-    *[("population.selection", each, {"population": {"mu": 2}}) for each in catalogue()["selections"]],
+    *[
+        ("population.selection", each, {"population": {"mu": 2}})
+        for each in catalogue()["selections"]
+    ],
     *[("fitness.quality", each, {}) for each in catalogue()["qualities"]],
     *[("environment.objective", each, {}) for each in catalogue()["objectives"]],
     *[("environment.penalties", {each: 0.1}, {}) for each in catalogue()["penalties"]],
@@ -58,7 +59,7 @@ def nested(name, value):
     return {group: {leaf: value}} if group else {leaf: value}
 
 
-@pytest.mark.parametrize(("name", "value", "more"), NAMES, ids=lambda part: str(part))
+@pytest.mark.parametrize(("name", "value", "more"), NAMES, ids=str)
 def test_every_registered_name_runs_a_short_job(make, name, value, more):
     layers = [nested(name, value), more]
     if name == "preset" and value.startswith("released"):
@@ -74,11 +75,11 @@ def test_every_registered_name_runs_a_short_job(make, name, value, more):
 
 def test_the_fittest_children_survive_and_no_parent_does(make):
     world, state = make({"population": {"mu": 2}})
-    for state, happened in evolve(state, world, 4):
+    for after, happened in evolve(state, world, 4):
         totals = sorted((child.total for child in happened.offspring), reverse=True)
         assert len(totals) == 6
-        assert [one.total for one in state.population] == totals[:2]
-        assert all(one.mutation != "initial" for one in state.population)
+        assert [one.total for one in after.population] == totals[:2]
+        assert all(one.mutation != "initial" for one in after.population)
 
 
 def test_gamma_changes_who_survives(make):
@@ -101,9 +102,9 @@ def test_a_diverged_child_is_never_selected(make, selection):
     world, state = make(
         {"variation": {"mutations": [explode, "heuristic"]}, "population": {"selection": selection}}
     )
-    for state, happened in evolve(state, world, 3):
+    for after, happened in evolve(state, world, 3):
         assert [child.mutation for child in happened.survivors] == ["heuristic"]
-        assert bool(torch.isfinite(state.population[0].weights).all())
+        assert bool(torch.isfinite(after.population[0].weights).all())
 
 
 def test_with_no_finite_child_the_parents_stay(make):

@@ -29,7 +29,7 @@ FORMULAS = {
 }
 HALVES = {
     ("minimax", "real"): (lambda s: -math.log(sigma(s)), lambda s: -(1 - sigma(s))),
-    ("minimax", "fake"): (lambda s: -math.log(1 - sigma(s)), lambda s: sigma(s)),
+    ("minimax", "fake"): (lambda s: -math.log(1 - sigma(s)), sigma),
     ("least-squares-logit", "real"): (lambda s: (s - 1) ** 2, lambda s: 2 * (s - 1)),
     ("least-squares-logit", "fake"): (lambda s: s**2, lambda s: 2 * s),
 }
@@ -54,7 +54,9 @@ def slopes(loss, logits):
 @pytest.mark.parametrize("name", WITH_FORMULA)
 def test_a_loss_is_the_mean_of_its_formula_over_the_samples(name):
     slow = math.fsum(WITH_FORMULA[name][0](s) for s in LOGITS) / len(LOGITS)
-    assert LOSSES[name](torch.tensor(LOGITS, dtype=torch.float64)).item() == pytest.approx(slow, rel=1e-12)
+    assert LOSSES[name](torch.tensor(LOGITS, dtype=torch.float64)).item() == pytest.approx(
+        slow, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", WITH_FORMULA)

@@ -18,7 +18,9 @@ def step_of(discriminator, real, fake):
 
 
 def samples(*size, index=0):
-    return torch.randn(size or (5, 3), generator=torch.Generator().manual_seed(index), dtype=torch.float64)
+    return torch.randn(
+        size or (5, 3), generator=torch.Generator().manual_seed(index), dtype=torch.float64
+    )
 
 
 def network():
@@ -83,8 +85,8 @@ def test_the_gradient_by_the_discriminators_weights_is_that_of_the_value(name):
     # The output's bias moves no slope: autograd has no path to it.
     found = torch.autograd.grad(value(), parameters, allow_unused=True)
     assert found[0].abs().max() > 0.01
-    for parameter, gradient in zip(parameters, found, strict=True):
-        gradient = torch.zeros_like(parameter) if gradient is None else gradient
+    for parameter, piece in zip(parameters, found, strict=True):
+        gradient = torch.zeros_like(parameter) if piece is None else piece
         flat = parameter.detach().view(-1)
         for place in range(flat.numel()):
             flat[place] += step

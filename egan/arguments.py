@@ -1,0 +1,197 @@
+"""The command line as a parser: it is made from the configuration's tree of dataclasses."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jsonargparse
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from egan.config import Config, Names
+from populations.errors import UsageError
+from populations.registry import unknown
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+jsonargparse.typing.register_type(Names, serializer=list, deserializer=Names)
+
+
+class Parser(ArgumentParser):
+    """A parser whose options are written with hyphens and whose errors are one sentence."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **{"exit_on_error": False, **keywords})
+
+    def format_help(self, formatter: Any = None) -> str:
+        """The help text, its options hyphenated."""
+        text = super().format_help(formatter)
+        return re.sub(r"--[\w.]+", lambda found: hyphenated(found[0]), text)
+
+
+def hyphenated(option: str) -> str:
+    """An option as users write it."""
+    return option.replace("_", "-")
+
+
+def underscored(argument: str) -> str:
+    """An option as the configuration names it; other arguments as they are."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def make_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The whole command line, and the parser of each verb."""
+    parser = Parser(
+        prog="egan",
+        description="Evolve generative adversarial networks.",
+        epilog="Each command explains its options: egan evolve --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"egan {_version()}")
+    commands = parser.add_subcommands(required=True, metavar="COMMAND", title="commands")
+    verbs = {
+        "evolve": _evolve_parser(),
+        "resume": _resume_parser(),
+        "sample": _sample_parser(),
+        "score": _score_parser(),
+        "list": _list_parser(),
+    }
+    for name, verb in verbs.items():
+        verb.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
+        commands.add_subcommand(name, verb, help=verb.description)
+    return parser, verbs
+
+
+def _version() -> str:
+    from egan import __version__
+
+    return __version__
+
+
+def _evolve_parser() -> Parser:
+    parser = Parser(description="Evolve generators on data, in a new run or an old one.")
+    parser.add_argument(
+        "data", nargs="?", help="Data set (`egan list`), a file, or `package.module:attribute`."
+    )
+    parser.add_argument(
+        "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
+    )
+    parser.add_argument("--config", action="config", help="YAML or JSON file of settings.")
+    parser.add_class_arguments(Config, skip={"data"}, sub_configs=False)
+    return parser
+
+
+def _resume_parser() -> Parser:
+    parser = Parser(description="Go on with a run exactly where it stopped.")
+    parser.add_argument("run", help="Directory of the run.")
+    return parser
+
+
+def _sample_parser() -> Parser:
+    parser = Parser(description="Draw samples from a run's generator.")
+    parser.add_argument("run", help="Directory of the run.")
+    parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
+    parser.add_argument(
+        "--out", type=str, default="samples.png", help="File: .png, .npy or .pt, by its ending."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
+    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
+    return parser
+
+
+def _score_parser() -> Parser:
+    parser = Parser(description="Judge a run's generator beside real data.")
+    parser.add_argument("run", help="Directory of the run.")
+    parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
+    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
+    return parser
+
+
+def _list_parser() -> Parser:
+    parser = Parser(description="List everything that has a name.")
+    parser.add_argument("kind", nargs="?", help="One kind, such as mutations; default: all.")
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, Namespace]:
+    """The verb and its arguments; of `evolve` only what was given, the rest is the preset's.
+
+    Raises:
+        UsageError: the arguments are not of the command line's form, or a value is of a wrong type.
+    """
+    parser, verbs = make_parser()
+    try:
+        parsed = parser.parse_args([underscored(each) for each in arguments], defaults=False)
+    except ArgumentError as error:
+        raise UsageError(_sentence(str(error), verbs)) from error
+    verb = parsed.subcommand
+    if verb == "evolve":
+        return verb, parsed[verb]
+    full = verbs[verb].get_defaults()
+    full.update(parsed[verb])
+    return verb, full
+
+
+def _sentence(message: str, verbs: dict[str, Parser]) -> str:
+    """An error of the command-line library as one sentence of ours."""
+    text = " ".join(message.split())
+    for pattern, write in _SENTENCES.items():
+        found = re.search(pattern, text)
+        if found:
+            return write(found, verbs)
+    return re.sub(r'^Parser key "([\w.]+)":', r"\1:", text).rstrip(".") + "."
+
+
+def _unknown_option(found: re.Match[str], verbs: dict[str, Parser]) -> str:
+    option = hyphenated(found[1])
+    options = {
+        hyphenated(each)
+        for verb in verbs.values()
+        for action in verb._actions
+        for each in action.option_strings
+        if each.startswith("--")
+    }
+    close = difflib.get_close_matches(option, options, n=1)
+    hint = f"did you mean {close[0]}?" if close else "egan COMMAND --help lists all."
+    return f"unknown option {option}: {hint}"
+
+
+def _wrong_type(found: re.Match[str], verbs: dict[str, Parser]) -> str:
+    kind = found[2]
+    for pattern, words in _TYPES.items():
+        kind = re.sub(pattern, words, kind)
+    return f"{found[1]} is {found[3]!r}: it must be {kind.replace(', ', ' or ')}."
+
+
+_TYPES = {
+    r"<class 'int'>": "a whole number",
+    r"<class 'float'>": "a finite number",
+    r"<class 'str'>": "a text",
+    r"<class 'bool'>": "true or false",
+    r"<class 'dict'>": "a mapping of names to values",
+    r"typing\.Literal\[(.+)\]": r"\1",
+}
+
+_SENTENCES: dict[str, Callable[[re.Match[str], dict[str, Parser]], str]] = {
+    r"^unrecognized arguments: (--[^\s=]+)": _unknown_option,
+    r"^unrecognized arguments: (\S+)": lambda found, verbs: (
+        f"unexpected argument {found[1]!r}: egan COMMAND --help lists all."
+    ),
+    r'^Parser key "([\w.]+)": Expected a (.+)\. Got value: (.*)$': _wrong_type,
+    r"does not accept option '([\w.]+)'": lambda found, verbs: (
+        f"unknown setting {found[1]!r} in the configuration file: egan evolve --help lists all."
+    ),
+    r"invalid choice: '(.+?)'": lambda found, verbs: unknown("command", found[1], verbs),
+    r"arguments are required: (?:\w+\.)?(\w+)": lambda found, verbs: (
+        f"the argument {found[1].upper()} is missing: egan COMMAND --help explains it."
+    ),
+    r"File does not exist: '(.+)'": lambda found, verbs: (
+        f"the configuration file {found[1]} does not exist."
+    ),
+    r'^expected "subcommand"': lambda found, verbs: (
+        f"name a command: {', '.join(verbs)}; egan --help explains them."
+    ),
+}

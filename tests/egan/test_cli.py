@@ -1,0 +1,267 @@
+"""The command line: wrong input gets one sentence, and the verbs do what they say."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from egan.arguments import make_parser
+from egan.catalogue import catalogue
+from egan.cli import main
+from egan.config import flatten, plain
+from egan.presets import configure
+
+QUICK = [
+    "--networks.width=8", "--variation.batch=8", "--fitness.samples=8", "--environment.batch=8",
+    "--records.score-samples=50", "--records.pictures=2", "--generations=4",
+]  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, with some good and bad files beside it."""
+    monkeypatch.chdir(tmp_path)
+    files = tmp_path / "files"
+    files.mkdir()
+    np.save(files / "good.npy", np.random.default_rng(0).normal(size=(50, 2)))
+    np.save(files / "empty.npy", np.zeros((0, 2)))
+    np.save(files / "nan.npy", np.array([[0.0, np.nan], [1.0, 2.0]]))
+    np.save(files / "bytes.npy", np.full((20, 1, 8, 8), 255))
+    (files / "broken.npy").write_bytes(b"not an array")
+    (files / "unknown.json").write_text('{"sed": 3}')
+    (files / "nested.yaml").write_text("fitness:\n  gama: 3\n")
+    (files / "type.yaml").write_text("seed: many\n")
+    (files / "broken.yaml").write_text("seed: [1\n")
+    (files / "full").mkdir()
+    (files / "full" / "note.txt").write_text("not a run")
+    (files / "own.py").write_text(
+        "from torch import nn\n"
+        "def generator(): return nn.Linear(8, 3)\n"
+        "def discriminator(): return nn.Linear(5, 1)\n"
+        "number = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(files))
+    yield tmp_path
+    sys.modules.pop("own", None)
+
+
+DATA_SETS = "digits, grid, grid-pacgan, random, random-64d, ring, ring-pacgan, spiral, swiss-roll"
+LOSSES = "heuristic, least-squares, least-squares-logit, minimax, non-saturating, vanilla"
+OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
+
+# Arguments, the whole message, the exit code.
+WRONG = [
+    ("", "name a command: evolve, resume, sample, score, list; egan --help explains them.", 2),
+    ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are evolve, list, resume, "
+     "sample, score.", 2),
+    ("evolve rng", f"unknown data set 'rng': did you mean 'ring'? valid are {DATA_SETS}.", 2),
+    ("evolve --fitness.gama 1", OPTION, 2),
+    ("evolve --variation.mutations minimax,heuristc", "unknown mutation 'heuristc': did you mean "
+     f"'heuristic'? valid are {LOSSES}.", 2),
+    ("evolve --preset papper", "unknown preset 'papper': did you mean 'paper'? valid are default, "
+     "gradient-only, paper, released-pytorch, released-theano.", 2),
+    ("evolve --population.selection bst", "unknown selection 'bst': did you mean 'best'? valid are "
+     "best, nsga2, random, tournament.", 2),
+    ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are processes, "
+     "serial.", 2),
+    ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are r1, r2.", 2),
+    ("evolve --fitness.quality x", "unknown quality 'x': valid are logit, probability.", 2),
+    ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
+    ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
+    ("evolve --population.mu two", "population.mu is 'two': it must be a whole number.", 2),
+    ("evolve --population.mu 3", "environment.batch is 128: it must be a multiple of population.mu "
+     "(3), since every parent gives an equal part.", 2),
+    ("evolve --environment.batch -3", "environment.batch is -3: it must be a whole number of at "
+     "least 1.", 2),
+    ("evolve --fitness.gamma nan", "fitness.gamma is 'nan': it must be a finite number.", 2),
+    ("evolve --variation.lr 0", "variation.lr is 0.0: it must be a finite number above 0.", 2),
+    ("evolve --variation.beta1 1", "variation.beta1 is 1.0: it must be a finite number of at least "
+     "0 and below 1.", 2),
+    ("evolve --first anyone", "first is 'anyone': it must be 'generators' or 'environment'.", 2),
+    ("evolve --seed -1", "seed is -1: it must be a whole number of at least 0.", 2),
+    ("evolve --execution.device cuda", "the device 'cuda' is not there: use cpu, or auto for a GPU "
+     "where there is one.", 2),
+    ("evolve --execution.device toaster", "the device 'toaster' is not there: use cpu, or auto for "
+     "a GPU where there is one.", 2),
+    ("evolve --population.selection nsga2 --fitness.gamma 0", "nsga2 needs two objectives: "
+     "fitness.gamma must be above 0.", 2),
+    ("evolve --records.judge confidence", "the score 'confidence' cannot judge ring: records.judge "
+     "must be one of modes, modes-lenient, high-quality, high-quality-box, reverse-kl, "
+     "reverse-kl-all, total-variation, deviation-ratio, energy-distance.", 2),
+    ("evolve --data-options.modes 0", "data_options.modes is 0: it must be a positive integer.", 2),
+    ("evolve --data-options.mode 3", "unknown option of ring 'mode': did you mean 'modes'? valid "
+     "are deviation, modes, radius.", 2),
+    ("evolve files/none.npy", "the data file files/none.npy does not exist.", 2),
+    ("evolve files/empty.npy", "files/empty.npy is empty: it must hold at least one sample.", 2),
+    ("evolve files/nan.npy", "files/nan.npy has NaN or infinite values in 1 of 2 samples.", 2),
+    ("evolve files/bytes.npy", "the data have values from 255 to 255: images must be scaled to "
+     "[-1, 1].", 2),
+    ("evolve --networks.name convolutional", "the network convolutional needs images (channels, "
+     "side, side) with a side of 4, 8, 16, ..., and the data have the shape (2,): use "
+     "networks.name = 'mlp'.", 2),
+    ("evolve --networks.generator own:generator", "the generator makes samples of shape (3,) and "
+     "the data have (2,): they must be equal.", 2),
+    ("evolve --networks.generator own:number", "the generator 'own:number' cannot be made ('int' "
+     "object is not callable): it must be a torch.nn.Module, or a function of no arguments that "
+     "makes one.", 2),
+    ("evolve --networks.generator own:missing", "the generator 'own:missing' cannot be imported: "
+     "module 'own' has no attribute 'missing'.", 2),
+    ("evolve --networks.generator own", "unknown generator 'own': it must have the form "
+     "package.module:attribute.", 2),
+    ("evolve --networks.discriminator own:discriminator", "the discriminator does not accept an "
+     "input of shape (4, 2): mat1 and mat2 shapes cannot be multiplied (4x2 and 5x1).", 2),
+    ("evolve --config files/unknown.json", "unknown setting 'sed' in the configuration file: egan "
+     "evolve --help lists all.", 2),
+    ("evolve --config files/nested.yaml", "unknown setting 'fitness.gama' in the configuration "
+     "file: egan evolve --help lists all.", 2),
+    ("evolve --config files/type.yaml", "seed is 'many': it must be a whole number.", 2),
+    ("evolve --init-from files/full", "files/full is not a run: it has no config.json.", 2),
+    ("evolve --run files/full", "the directory files/full is not a run and not empty: name "
+     "another.", 2),
+    ("evolve --run files/own.py", "files/own.py is a file: name a directory for the run.", 2),
+    ("resume files/full", "files/full is not a run: it has no config.json.", 2),
+    ("resume", "the argument RUN is missing: egan COMMAND --help explains it.", 2),
+    ("sample files/full", "files/full is not a run: it has no config.json.", 2),
+    ("sample files/full --out a.gif", "the file a.gif must end in .png, .npy or .pt.", 2),
+    ("sample files/full --out no/a.png", "the folder no does not exist.", 2),
+    ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
+    ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
+    ("score files/full -n 1", "number is 1: it must be at least 2.", 2),
+    ("list lossez", "unknown kind 'lossez': valid are data sets, executors, games, mutations, "
+     "networks, objectives, penalties, presets, qualities, scores, selections.", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message", "code"), WRONG, ids=[case[0] for case in WRONG])
+def test_wrong_input_gets_one_sentence_and_changes_nothing(here, capsys, arguments, message, code):
+    before = sorted(here.rglob("*"))
+    assert main(arguments.split()) == code
+    said = capsys.readouterr()
+    assert said.err == f"egan: {message}\n"
+    assert said.out == ""
+    assert [path for path in sorted(here.rglob("*")) if "__pycache__" not in str(path)] == before
+
+
+def test_a_missing_configuration_file_is_named(here, capsys):
+    assert main(["evolve", "--config", "files/none.yaml"]) == 2
+    path = here / "files/none.yaml"
+    assert capsys.readouterr().err == f"egan: the configuration file {path} does not exist.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["evolve files/broken.npy", "evolve --config files/broken.yaml"]
+)
+def test_unreadable_files_are_named_in_one_line(here, capsys, arguments):
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("egan: ")
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+def test_debug_shows_the_traceback(here):
+    with pytest.raises(ValueError, match="unknown data set"):
+        main(["evolve", "rng", "--debug"])
+
+
+def test_a_run_from_end_to_end(here, capsys):
+    assert main(["evolve", "ring", "--run", "r", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "Evolved 4 generations on ring" in out
+    assert re.search(r"covers \d of 8 modes", out)
+    assert "Survivors came from minimax" in out
+    assert "r/final.png" in out
+
+    assert main(["evolve", "--run", "r", "--generations", "4"]) == 0
+    assert capsys.readouterr().out.startswith("The run r is finished: 4 generations are done.")
+    assert main(["resume", "r"]) == 0
+    assert "is finished" in capsys.readouterr().out
+
+    assert main(["evolve", "--run", "r", "--seed", "2"]) == 2
+    assert capsys.readouterr().err == (
+        "egan: the run r has other settings, seed (2, not 0): leave these options out, or name "
+        "another directory.\n"
+    )
+    assert main(["evolve", "--run", "r", "--generations", "6"]) == 0
+    assert "Evolved 6 generations" in capsys.readouterr().out
+
+    assert main(["score", "r", "-n", "500"]) == 0
+    table = capsys.readouterr().out
+    for name in ("modes", "high-quality", "reverse-kl", "total-variation", "energy-distance"):
+        assert f"\n{name} " in table
+    recorded = json.loads((here / "r/scores.json").read_text())
+    assert recorded["final"]["samples"] == 500
+    assert recorded["final"]["high-quality"]["real"] == pytest.approx(0.989, abs=0.01)
+
+
+def test_samples_are_written_in_the_form_of_the_files_ending(here, capsys):
+    main(["evolve", "--run", "r", *QUICK])
+    for name in ("a.npy", "a.pt", "a.png"):
+        assert main(["sample", "r", "-n", "7", "--out", name, "--seed", "3"]) == 0
+    array, tensor = np.load("a.npy"), torch.load("a.pt", weights_only=True)
+    assert array.shape == (7, 2)
+    assert torch.equal(torch.from_numpy(array), tensor)
+    with Image.open("a.png") as image:
+        assert image.size[0] > 300
+    assert main(["sample", "r", "--which", "best", "--out", "b.npy"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "r", "--which", "worst", "--out", "b.npy"]) == 2
+    assert capsys.readouterr().err == "egan: which is 'worst': it must be 'final' or 'best'.\n"
+
+
+def test_new_runs_get_directories_of_their_own(here):
+    assert main(["evolve", *QUICK]) == 0
+    assert main(["evolve", *QUICK]) == 0
+    assert main(["evolve", "files/good.npy", *QUICK]) == 0
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["good-1", "ring-1", "ring-2"]
+
+
+def test_files_presets_and_options_are_laid_over_each_other_in_that_order(here):
+    (here / "c.yaml").write_text("preset: paper\nseed: 4\nfitness:\n  gamma: 3\n  samples: 9\n")
+    short = ["--generations=2", "--networks.width=8"]
+    assert main(["evolve", "--config", "c.yaml", "--fitness.gamma=5", "--run", "r", *short]) == 0
+    found = flatten(json.loads((here / "r/config.json").read_text()))
+    assert found["variation.lr"] == 2e-4  # the preset's
+    assert (found["seed"], found["fitness.samples"]) == (4, 9)  # the file's
+    assert found["fitness.gamma"] == 5.0  # the option's
+    assert main(["evolve", "--config", "r/config.json", "--run", "s"]) == 0
+    assert (here / "r/config.json").read_text() == (here / "s/config.json").read_text()
+
+
+def test_own_networks_and_data_by_name(here):
+    (here / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def make(shape, noise, width, depth): return nn.Linear(noise, 3), nn.Linear(3, 1)\n"
+        "points = torch.randn(30, 3)\n"
+    )
+    own = ["mine:points", "--networks.name", "mine:make", "--run", "r", *QUICK]
+    assert main(["evolve", *own]) == 0
+    assert main(["sample", "r", "--out", "a.npy"]) == 0
+    assert np.load("a.npy").shape == (64, 3)
+
+
+def test_help_explains_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["evolve", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name in flatten(plain(configure())):
+        leaf = name if not name.startswith("environment.penalties.") else "environment.penalties"
+        if leaf not in ("data", "data_options"):
+            assert f"--{leaf.replace('_', '-')}" in text, name
+    _, verbs = make_parser()
+    for verb in verbs.values():
+        for action in verb._actions:
+            assert action.help, action.option_strings
+
+
+def test_list_shows_every_name_with_one_line(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for kind, entries in catalogue().items():
+        assert kind in lines
+        for name in entries:
+            assert any(re.match(rf"  {re.escape(name)} +\S", line) for line in lines)

@@ -1,0 +1,62 @@
+"""What the documentation shows runs as it is shown."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from egan.catalogue import catalogue
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run(code, folder):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
+)
+def test_examples_run(path, tmp_path):
+    result = run(path.read_text(encoding="utf-8"), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_of_the_readme_runs(code, tmp_path):
+    result = run(re.sub(r"generations=[\d_]+", "generations=5", code), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_set_up_takes_two_commands_on_the_first_screen():
+    first_screen = README[:3000]
+    for mark in ("main", "test"):
+        (command,) = re.findall(rf"<!-- {mark} -->\n```sh\n(.*?)```", first_screen, re.DOTALL)
+        assert "pip install -c constraints.txt" in command
+        assert command.count("\n") <= 2
+
+
+def test_names_in_the_readme_exist():
+    known = {name for entries in catalogue().values() for name in entries}
+    for preset in ("default", "gradient-only", "paper", "released-theano", "released-pytorch"):
+        assert preset in known
+        assert f"`{preset}`" in README
+
+
+def test_the_project_names_no_machine_and_no_registry():
+    pattern = r"/work/|/farm/|\.library|pypi\.org|pythonhosted|deb\.debian|npmjs"
+    tracked = [path for path in ROOT.rglob("*") if path.suffix in (".py", ".md", ".toml", ".txt")]
+    own = [path for path in tracked if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
+    found = [path for path in own if re.search(pattern, path.read_text(encoding="utf-8"))]
+    assert found == [Path(__file__)]
