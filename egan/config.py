@@ -279,7 +279,7 @@ def check(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     if typing.get_origin(hint) is dict:
         return _check_mapping(name, value, typing.get_args(hint)[1], limits)
     if hint is Names:
-        return Names(value)
+        return _check_names(name, value)
     return _check_group(name, value, hint)
 
 
@@ -305,6 +305,12 @@ def _check_mapping(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) 
     if hint is Any:
         return dict(value)
     return {key: check(f"{name}.{key}", each, hint, limits) for key, each in value.items()}
+
+
+def _check_names(name: str, value: Any) -> Names:
+    if not isinstance(value, str | list | tuple):
+        raise UsageError(f"{name} is {value!r}: it must be a list of names.")
+    return Names(value)
 
 
 def _check_group(name: str, value: Any, hint: Any) -> Any:
@@ -374,6 +380,8 @@ def _plain_value(value: Any) -> Any:
         return plain(value)
     if isinstance(value, Names):
         return [spell(name) for name in value]
+    if isinstance(value, dict):
+        return {name: _plain_value(each) for name, each in value.items()}
     return spell(value) if callable(value) else value
 
 

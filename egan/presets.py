@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from egan.config import Config, build, merge
+from egan.config import Config, Environment, build, merge
 from populations.registry import lookup
 
 
@@ -159,4 +159,6 @@ def configure(*layers: Mapping[str, Any]) -> Config:
     name, data = given.get("preset", "default"), given.get("data", "ring")
     preset: Preset = lookup("preset", name, presets)
     tailored = preset.tailored.get(data, {}) if isinstance(data, str) else {}
-    return build(Config, merge(preset.values, tailored, given))
+    # Mappings are merged name by name, so what a preset leaves out must be there to be merged with.
+    base = {"environment": {"penalties": Environment().penalties}}
+    return build(Config, merge(base, preset.values, tailored, given))

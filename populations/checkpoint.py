@@ -41,12 +41,17 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def save(folder: Path, generation: int, plain: dict[str, Any]) -> Path:
-    """Save a plain dict as the checkpoint of `generation`, then drop all but the newest two."""
+    """Save a plain dict as the checkpoint of `generation`, and keep only the one before beside it.
+
+    Later ones are dropped too: they were passed over when the run came back to `generation`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, generation)
     write_whole(path, lambda part: torch.save(plain, part))
-    for old in sorted(folder.glob("*.pt"))[:-KEPT]:
-        old.unlink()
+    kept = [old for old in sorted(folder.glob("*.pt")) if old <= path][-KEPT:]
+    for old in folder.glob("*.pt"):
+        if old not in kept:
+            old.unlink()
     return path
 
 

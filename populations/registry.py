@@ -49,7 +49,7 @@ def import_attribute(kind: str, path: str) -> Any:
         target: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(f"the {kind} {path!r} cannot be imported: {error}.") from error
     return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,20 +96,27 @@ def describe(source: Any) -> str:
 
 
 def _checked(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the data set's function wants them."""
     valid = inspect.signature(factory).parameters
-    for option, value in options.items():
+    if options and not valid:
+        raise UsageError(
+            f"the data set {name} has no options, and {next(iter(options))} was given."
+        )
+    for option in options:
         if option not in valid:
-            sentence = f"the data set {name} has no options, and {option} was given."
-            raise UsageError(unknown(f"option of {name}", option, valid) if valid else sentence)
-        default = valid[option].default
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise UsageError(f"data_options.{option} is {value!r}: it must be a number >= 0.")
-        if isinstance(default, int) and (value != int(value) or value < (option != "seed")):
-            raise UsageError(f"data_options.{option} is {value}: it must be a positive integer.")
+            raise UsageError(unknown(f"option of {name}", option, valid))
     return {
-        option: int(value) if isinstance(valid[option].default, int) else float(value)
-        for option, value in options.items()
+        option: _number(option, each, valid[option].default) for option, each in options.items()
     }
+
+
+def _number(option: str, value: Any, default: Any) -> float:
+    whole = isinstance(default, int)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or value < 0 or (whole and (value != int(value) or value < (option != "seed"))):
+        kind = "a whole number of at least 1" if whole else "a number of at least 0"
+        raise UsageError(f"data_options.{option} is {value!r}: it must be {kind}.")
+    return int(value) if whole else float(value)
 
 
 def _read(path: Path) -> Any:
@@ -137,7 +145,12 @@ def _stack(dataset: Any) -> Tensor:
     if not rows:
         raise UsageError("the data set is empty: it must hold at least one sample.")
     first = [row[0] if isinstance(row, tuple | list) else row for row in rows]
-    return torch.stack([torch.as_tensor(np.asarray(each)) for each in first])
+    try:
+        return torch.stack([torch.as_tensor(np.asarray(each)) for each in first])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            "the data set has samples that are no arrays of one shape: make them so."
+        ) from error
 
 
 def _table(name: str, values: Any, where: str) -> Table:

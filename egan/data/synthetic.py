@@ -50,8 +50,10 @@ def random(
         seed: of the centres, which keep a distance of 12 standard deviations.
 
     Raises:
-        UsageError: so many modes do not fit.
+        UsageError: so many modes do not fit, or the ratio is below 1.
     """
+    if ratio < 1:
+        raise UsageError(f"data_options.ratio is {ratio}: it must be at least 1.")
     draw = keyed(seed, 0, "centres")
     centres = torch.empty(0, dimensions)
     for _ in range(1000 * modes):

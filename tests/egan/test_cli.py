@@ -92,7 +92,8 @@ WRONG = [
     ("evolve --records.judge confidence", "the score 'confidence' cannot judge ring: records.judge "
      "must be one of modes, modes-lenient, high-quality, high-quality-box, reverse-kl, "
      "reverse-kl-all, total-variation, deviation-ratio, energy-distance.", 2),
-    ("evolve --data-options.modes 0", "data_options.modes is 0: it must be a positive integer.", 2),
+    ("evolve --data-options.modes 0", "data_options.modes is 0: it must be a whole number of at "
+     "least 1.", 2),
     ("evolve --data-options.mode 3", "unknown option of ring 'mode': did you mean 'modes'? valid "
      "are deviation, modes, radius.", 2),
     ("evolve files/none.npy", "the data file files/none.npy does not exist.", 2),

@@ -202,6 +202,15 @@ def test_the_energy_distance_of_two_shifted_pairs_has_its_closed_form():
     assert energy_distance(left, right) == pytest.approx(2 * 2 - 0.5 - 0.5, rel=1e-6)
 
 
+def test_the_energy_distance_reads_the_first_5000_samples_of_each_set():
+    left = torch.zeros(5001, 1)
+    left[5000] = 1e6
+    assert energy_distance(left, torch.ones(2, 1)) == pytest.approx(2, rel=1e-6)
+    assert energy_distance(torch.ones(2, 1), left) == pytest.approx(2, rel=1e-6)
+    left[4999] = 1e6
+    assert energy_distance(left, torch.ones(2, 1)) > 2.05
+
+
 def test_the_energy_distance_grows_with_a_collapse():
     ring = MIXTURES["ring"]
     real = draw(ring, 1000)
