@@ -19,6 +19,7 @@ from typing import Any
 import joblib
 import torch
 
+from egan.assembly import make_game, make_world
 from egan.cost import generation_flops
 from egan.generator import Generator
 from egan.monitor import finite
@@ -26,7 +27,6 @@ from egan.presets import configure
 from egan.run import advance
 from egan.scores import evaluate, reference
 from egan.snapshot import start
-from egan.world import make_game, make_world
 
 ARMS: dict[str, dict[str, Any]] = {
     "paper": {"preset": "paper"},

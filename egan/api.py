@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from egan.assembly import make_game
 from egan.config import Config, merge, plain
 from egan.data import describe
 from egan.directory import Directory
@@ -18,7 +19,7 @@ from egan.presets import configure
 from egan.run import OnGeneration, run_in, run_in_memory
 from egan.scores import evaluate
 from egan.snapshot import open_state
-from egan.world import World, make_game
+from egan.world import World
 
 
 @dataclass(frozen=True, eq=False)

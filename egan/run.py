@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from egan.assembly import make_game, make_world
 from egan.config import Config
 from egan.directory import Directory, locked, reconcile
 from egan.evolution import State, evolve
@@ -22,7 +23,7 @@ from egan.pictures import animate, draw
 from egan.presets import configure
 from egan.recorder import Recorder
 from egan.snapshot import open_state, start
-from egan.world import World, make_game, make_world
+from egan.world import World
 from populations.errors import RunError
 
 TRIAL_SECONDS, TRIAL_GENERATIONS = 1.0, 20

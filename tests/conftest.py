@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from egan.assembly import make_world
 from egan.presets import configure
 from egan.snapshot import start
-from egan.world import make_world
 
 torch.set_num_threads(1)
 

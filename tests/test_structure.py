@@ -15,6 +15,7 @@ LEVELS = [
     ["games", "scores", "environment"],
     ["variation", "generator", "presets"],
     ["world"],
+    ["assembly"],
     ["evolution", "pictures", "catalogue"],
     ["monitor", "snapshot", "cost"],
     ["recorder"],

@@ -212,7 +212,7 @@ def test_init_from_starts_with_another_runs_individuals(small, tmp_path):
         {**small, "init_from": str(tmp_path / "old"), "population": {"mu": 2}, "seed": 5},
         on_generation=lambda state, row: seen.append(row) or True,
     )
-    first = egan.run.start(egan.world.make_world(egan.configure(
+    first = egan.run.start(egan.assembly.make_world(egan.configure(
         small, {"init_from": str(tmp_path / "old"), "population": {"mu": 2}})))  # fmt: skip
     assert torch.equal(first.population[1].weights, old["population"][0]["weights"])
     assert torch.equal(first.environment.weights, old["environment"]["weights"])
