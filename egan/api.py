@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from egan.assembly import make_game
-from egan.config import Config, merge, plain
+from egan.config import Config
 from egan.data import describe
 from egan.directory import Directory
 from egan.evolution import State
@@ -18,6 +18,7 @@ from egan.generator import Generator, exported_shape, load_weights
 from egan.presets import configure
 from egan.run import OnGeneration, run_in, run_in_memory
 from egan.scores import evaluate
+from egan.settings import merge, plain
 from egan.snapshot import open_state
 from egan.world import World
 

@@ -10,7 +10,8 @@ from typing import Any
 import jsonargparse
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from egan.config import Config, Names
+from egan.config import Config
+from egan.settings import Names
 from populations.errors import UsageError
 from populations.registry import unknown
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from egan.config import ADJUSTABLE, Config, build, differences, merge, plain
+from egan.config import ADJUSTABLE, Config
+from egan.settings import build, differences, merge, plain
 from populations.checkpoint import write_whole
 from populations.errors import RunError, UsageError
 

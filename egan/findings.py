@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from egan.config import plain
 from egan.data import Data
 from egan.directory import Directory
 from egan.generator import Generator
 from egan.monitor import finite, read_log
 from egan.run import Outcome, clock
 from egan.scores import Score, evaluate, floors, scores
+from egan.settings import plain
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 

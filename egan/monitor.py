@@ -13,8 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from egan.config import flatten
 from egan.evolution import Generation, State
+from egan.settings import flatten
 from populations.individual import Individual
 from populations.lineage import pedigree, shares
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from egan.config import Config, Environment, build, merge
+from egan.config import Config, Environment
+from egan.settings import build, merge
 from populations.registry import lookup
 
 

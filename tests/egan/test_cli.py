@@ -12,8 +12,8 @@ from PIL import Image
 from egan.arguments import make_parser
 from egan.catalogue import catalogue
 from egan.cli import main
-from egan.config import flatten, plain
 from egan.presets import configure
+from egan.settings import flatten, plain
 
 QUICK = [
     "--networks.width=8", "--variation.batch=8", "--fitness.samples=8", "--environment.batch=8",

@@ -11,8 +11,9 @@ import typing
 import pytest
 
 import egan.config
-from egan.config import Config, Names, Settings, build, differences, flatten, merge, plain
+from egan.config import Config
 from egan.losses import minimax
+from egan.settings import Names, Settings, build, differences, flatten, merge, plain
 from populations.errors import UsageError
 
 LIMITS = {"low", "above", "high", "below"}

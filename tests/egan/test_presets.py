@@ -2,7 +2,6 @@
 
 import pytest
 
-from egan.config import differences, plain
 from egan.data import data_sets
 from egan.fitness import qualities
 from egan.games import games
@@ -11,6 +10,7 @@ from egan.networks import networks
 from egan.penalties import penalties
 from egan.presets import configure, presets
 from egan.scores import scores
+from egan.settings import differences, plain
 from populations.errors import UsageError
 from populations.selection import selections
 

@@ -51,7 +51,7 @@ def command(path, settings):
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, small):
     """A run that was never stopped, and its settings."""
-    settings = egan.config.merge(small, LONG)
+    settings = egan.settings.merge(small, LONG)
     path = tmp_path_factory.mktemp("reference") / "run"
     run_in(Directory(path), settings)
     return path, settings
