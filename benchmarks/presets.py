@@ -85,7 +85,7 @@ def run_cell(arm: str, data: str, seed: int, budget: int) -> Row:
             looks.append(evaluate(samples, world.data, NAMES, real))
 
     began = time.process_time()
-    state, _ = advance(start(world), world, None, look, progress=False)
+    state = advance(start(world), world, on_generation=look)
     seconds = time.process_time() - began
     final = generator.load(state.population[0]).sample(SAMPLES)
     return {

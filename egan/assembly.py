@@ -37,7 +37,6 @@ def make_world(config: Config, source: Any = None) -> World:
     """
     device = _device(config.execution.device)
     data = make_data(config.data if source is None else source, config.data_options)
-    torch.set_num_threads(config.execution.threads)
     objective = lookup("objective", config.environment.objective, objectives)
     chosen = [
         (weight, lookup("penalty", name, penalties))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from egan.environment import Environment
 from egan.world import World
-from populations.individual import Individual
+from populations.individual import Individual, without_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def evolve(state: State, world: World, until: int) -> Iterator[tuple[State, Gene
         state = replace(
             state,
             generation=now + 1,
-            population=survivors or parents,
+            population=without_samples(survivors) or parents,
             environment=environment,
             barren=0 if survivors else state.barren + 1,
         )

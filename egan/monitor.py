@@ -88,7 +88,7 @@ class Log:
         with open(self.path, "rb") as lines:
             for line in lines:
                 row = _parse(line)
-                if row is None or row["generation"] > generation:
+                if not line.endswith(b"\n") or (row and row["generation"] > generation):
                     break
                 kept += len(line)
         with open(self.path, "rb+") as whole:
@@ -112,7 +112,7 @@ class Log:
 
 
 def read_log(path: Path) -> Iterator[Row]:
-    """The rows of a log, a torn last line left out."""
+    """The rows of a log; lines that are none, such as a torn last one, are left out."""
     if path.exists():
         with open(path, "rb") as lines:
             for line in lines:
@@ -126,7 +126,7 @@ def _parse(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if line.endswith(b"\n") and "generation" in row else None
+    return row if isinstance(row, dict) and "generation" in row else None
 
 
 class Board:

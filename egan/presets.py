@@ -34,6 +34,7 @@ class Preset(NamedTuple):
 
 _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
+    "random": {"generations": 12_000},
     "digits": {
         "generations": 8_000,
         "networks": {"name": "convolutional", "noise_dimension": 32},

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
+
 from egan.assembly import make_game, make_world
 from egan.config import Config
 from egan.directory import Directory, locked, reconcile
@@ -24,7 +26,7 @@ from egan.presets import configure
 from egan.recorder import Recorder
 from egan.snapshot import open_state, start
 from egan.world import World
-from populations.errors import RunError
+from populations.errors import RunError, UsageError
 
 TRIAL_SECONDS, TRIAL_GENERATIONS = 1.0, 20
 
@@ -60,13 +62,25 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let PyTorch use so many threads in this process, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def advance(
     state: State,
     world: World,
-    recorder: Recorder | None,
-    on_generation: OnGeneration | None,
-    progress: bool,
-) -> tuple[State, int | None]:
+    recorder: Recorder | None = None,
+    on_generation: OnGeneration | None = None,
+    progress: bool = False,
+    stop: Stop | None = None,
+) -> State:
     """Run the generations that are left, recording each.
 
     Args:
@@ -75,37 +89,37 @@ def advance(
         recorder: writes to disk; None: nothing is written.
         on_generation: called with the state and the log's row after each generation; True stops.
         progress: whether to show a bar.
+        stop: asks to end after the current generation.
 
     Returns:
-        The last state, and the number of the signal that ended the run early, if one did.
+        The last state.
 
     Raises:
         RunError: no child was finite for too long.
     """
     config, began = world.config, time.monotonic()
     bar = Bar(state.generation, config.generations, progress)
-    with stoppable() as stop:
-        try:
-            for reached, happened in evolve(state, world, config.generations):
-                state = reached
-                seconds = recorder.seconds if recorder else time.monotonic() - began
-                row = row_of(state, happened, list(world.plan.names), seconds)
-                if recorder:
-                    recorder.record(state, row)
-                bar.show(row)
-                wanted = on_generation(state, row) if on_generation else None
-                if state.barren >= config.population.patience:
-                    raise RunError(
-                        f"no child has been finite for {state.barren} generations: lower the "
-                        "learning rates or raise the penalties."
-                    )
-                if stop.signal is not None or wanted is True:
-                    break
-        finally:
-            bar.close()
+    try:
+        for reached, happened in evolve(state, world, config.generations):
+            state = reached
+            seconds = recorder.seconds if recorder else time.monotonic() - began
+            row = row_of(state, happened, list(world.plan.names), seconds)
             if recorder:
-                recorder.save(state)
-    return state, stop.signal
+                recorder.record(state, row)
+            bar.show(row)
+            wanted = on_generation(state, row) if on_generation else None
+            if state.barren >= config.population.patience:
+                raise RunError(
+                    f"no child has been finite for {state.barren} generations: lower the "
+                    "learning rates or raise the penalties."
+                )
+            if wanted is True or (stop and stop.signal is not None):
+                break
+    finally:
+        bar.close()
+        if recorder:
+            recorder.save(state)
+    return state
 
 
 def estimate(state: State, world: World) -> str:
@@ -193,7 +207,9 @@ def run_in(
     world = make_world(config, source)
     try:
         fresh = None if exists else start(world)
-        with locked(directory):
+        with locked(directory), threads(config.execution.threads), stoppable() as stop:
+            if directory.exists() != exists:
+                raise UsageError(f"another process has just made the run {directory.path}.")
             if exists and _is_finished(config, directory):
                 return Outcome(directory, config, world, config.generations, None, ran=False)
             state, best, skipped = (fresh, None, []) if fresh else open_state(world, directory)
@@ -202,14 +218,11 @@ def run_in(
             directory.write_config(config)
             tell(f"Run: {directory.path}")
             tell(estimate(state, world))
-            recorder = Recorder(world, directory, state, best)
-            try:
-                state, number = advance(state, world, recorder, on_generation, progress)
-            finally:
-                recorder.close()
+            with contextlib.closing(Recorder(world, directory, state, best)) as recorder:
+                state = advance(state, world, recorder, on_generation, progress, stop)
             if state.generation >= config.generations:
                 _finish(world, directory)
-            return Outcome(directory, config, world, state.generation, number, ran=True)
+            return Outcome(directory, config, world, state.generation, stop.signal, ran=True)
     finally:
         world.executor.close()
 
@@ -223,7 +236,8 @@ def run_in_memory(
     """Run without writing anything."""
     world = make_world(config, source)
     try:
-        state, _ = advance(start(world), world, None, on_generation, progress)
+        with threads(config.execution.threads):
+            state = advance(start(world), world, None, on_generation, progress)
     finally:
         world.executor.close()
     return world, state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import operator
 import types
 import typing
@@ -115,6 +114,7 @@ def _check_group(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
+LARGEST = 2.0**63  # of any number; also keeps out infinities and nan
 _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "low": ("of at least", operator.ge),
     "above": ("above", operator.gt),
@@ -125,7 +125,7 @@ _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 def _check_range(name: str, value: float, limits: Mapping[str, Any]) -> float:
     given = {kind: limit for kind, limit in limits.items() if limit is not None}
-    if math.isfinite(value) and all(_LIMITS[kind][1](value, given[kind]) for kind in given):
+    if abs(value) < LARGEST and all(_LIMITS[kind][1](value, given[kind]) for kind in given):
         return value
     noun = "a whole number" if isinstance(value, int) else "a finite number"
     span = " and ".join(f"{_LIMITS[kind][0]} {limit}" for kind, limit in given.items())

@@ -105,6 +105,7 @@ def _gradients(
     """Each mutation's gradient at the parent, from one forward of each network."""
     game = plan.game
     game.generator.load(parent.weights, parent.buffers)
+    game.generator.iterate()
     noise = game.draw(plan.batch, keyed(plan.seed, generation, "breeding noise", slot))
     fake = game.generate(noise)
     buffers = game.generator.buffers()

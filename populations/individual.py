@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -73,6 +73,11 @@ def unpack(plain: dict[str, Any]) -> Individual:
     values = plain["fitness"]
     fitness = Fitness(values) if values is not None else Fitness()
     return Individual(**{**plain, "fitness": fitness})
+
+
+def without_samples(population: list[Individual]) -> list[Individual]:
+    """The same individuals, rid of what they made when they were judged."""
+    return [replace(one, samples=None) for one in population]
 
 
 def is_finite(individual: Individual) -> bool:

@@ -57,6 +57,7 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
     Raises:
         UsageError: the name is unknown, the file cannot be read, or the values cannot be used.
     """
+    source = str(source) if isinstance(source, Path) else source
     if isinstance(source, str) and _is_path(source):
         return _table(Path(source).stem, _read(Path(source)), source)
     if isinstance(source, str) and source.startswith(GIVEN):
@@ -86,8 +87,8 @@ def _is_path(source: str) -> bool:
 
 def describe(source: Any) -> str:
     """The text that stands for data in a configuration; values from Python get a digest."""
-    if isinstance(source, str):
-        return source
+    if isinstance(source, str | Path):
+        return str(source)
     if inspect.isfunction(source) or isinstance(source, type):
         return f"{source.__module__}:{source.__qualname__}"
     data = make_data(source)

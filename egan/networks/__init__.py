@@ -46,8 +46,8 @@ def make_pair(
     """
     with seeded(seed, 0, "initial weights", index):
         generator, discriminator = (
-            (settings.generator and _own("generator", settings.generator)),
-            (settings.discriminator and _own("discriminator", settings.discriminator)),
+            settings.generator and _own("generator", settings.generator, index),
+            settings.discriminator and _own("discriminator", settings.discriminator, index),
         )
         if not (generator and discriminator):
             build = lookup("network", settings.name, networks)
@@ -59,7 +59,7 @@ def make_pair(
     return generator, discriminator
 
 
-def _own(kind: str, name: Any) -> nn.Module:
+def _own(kind: str, name: Any, index: int) -> nn.Module:
     found = lookup(kind, name, {})
     try:
         module = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
@@ -72,6 +72,11 @@ def _own(kind: str, name: Any) -> nn.Module:
         raise UsageError(
             f"the {kind} {spell(name)!r} makes {module!r}: it must be a torch.nn.Module."
         )
+    if index and isinstance(found, nn.Module):  # the first parent has the weights it came with
+        for layer in module.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
     return module
 
 

@@ -81,6 +81,27 @@ def test_modules_that_are_passed_stay_as_they_are(small):
         torch.testing.assert_close(module.state_dict(), old, rtol=0, atol=0)
 
 
+def test_parents_made_from_one_module_are_independent_beyond_the_first(small):
+    module = Points()
+    seen = []
+    egan.evolve(
+        values(), generator=module, config={**small, **OWN}, generations=1,
+        population={"mu": 2, "average": 0.5}, variation={"mutations": ["heuristic"], "lr": 1e-9},
+        on_generation=lambda state, row: seen.append([one.weights for one in state.population]),
+    )  # fmt: skip
+    vector = nn.utils.parameters_to_vector(module.parameters()).detach()
+    first, second = seen[0]
+    torch.testing.assert_close(first, vector, rtol=0, atol=1e-6)
+    assert float((second - vector).abs().max()) > 0.1
+
+
+def test_threads_are_the_callers_again_after_a_run(small):
+    torch.set_num_threads(2)
+    egan.evolve(config=small, on_generation=lambda state, row: torch.get_num_threads() != 1)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
 def test_a_callable_loss_and_selection_are_as_good_as_a_name(small):
     def steep(logits):
         """A loss of a user's own."""

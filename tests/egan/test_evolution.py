@@ -150,6 +150,13 @@ def test_the_environment_learns_from_the_judged_samples(make):
     assert torch.equal(world._fakes(happened.survivors, 0, 1), samples[16:])
 
 
+def test_judged_samples_are_gone_after_their_generation(make):
+    world, state = make({"environment": {"fakes": "judged"}})
+    end, happened = last(state, world, 1)
+    assert happened.survivors[0].samples is not None
+    assert end.population[0].samples is None
+
+
 def test_the_environments_batch_is_made_of_equal_parts_of_all_parents(make):
     world, state = make({"population": {"mu": 4}})
     fakes = world._fakes(state.population, 0, 0)

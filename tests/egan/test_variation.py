@@ -241,3 +241,17 @@ def test_dropout_is_keyed_and_equal_for_siblings():
     torch.manual_seed(2)
     again, _ = brood(plan, parent, environment, half)
     assert first.fitness.values == second.fitness.values == again.fitness.values
+
+
+def test_a_generators_spectral_norm_iterates_once_in_breeding():
+    plan = plan_of()
+    norm = nn.utils.parametrizations.spectral_norm
+    plan.game.generator = Flat(nn.Sequential(norm(nn.Linear(3, 6)), nn.Linear(6, 2)).double())
+    parent, environment, _, half = scene(plan)
+    parent.moments = {}
+    child = brood(plan, parent, environment, half)[0]
+    name = "0.parametrizations.weight.0._u"
+    weight = unflatten(plan.game.generator.module, parent.weights, parent.buffers)[0]
+    original = weight.parametrizations.weight.original
+    u = original @ parent.buffers["0.parametrizations.weight.0._v"]
+    torch.testing.assert_close(child.buffers[name], (u / u.norm()).detach())
