@@ -67,7 +67,7 @@ def budget_of(data: str, share: float) -> int:
     return int(flops * generations * share)
 
 
-def run_cell(arm: str, data: str, seed: int, budget: int) -> Row:
+def run_cell(arm: str, data: str, seed: int, budget: int, version: str) -> Row:
     """One run at the budget: final scores, and the best along the way by energy distance."""
     torch.set_num_threads(1)
     flops, _ = cost_of(arm, data)
@@ -91,7 +91,7 @@ def run_cell(arm: str, data: str, seed: int, budget: int) -> Row:
     return {
         "arm": arm, "data": data, "seed": seed, "budget": budget, "generations": generations,
         "flops": flops * generations, "cpu_seconds": round(seconds, 1),
-        "commit": commit(), "final": evaluate(final, world.data, NAMES),
+        "commit": version, "final": evaluate(final, world.data, NAMES),
         "best": min(looks, key=lambda look: look["energy-distance"]),
     }  # fmt: skip
 
@@ -115,8 +115,9 @@ def run_all(data_sets: list[str], seeds: int, share: float, path: Path, jobs: in
     ]
     done = {cell_of(row): row for row in read(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
+    version = commit()  # once, since the checkout may move on while the cells run
     work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        joblib.delayed(run_cell)(*cell) for cell in wanted if cell not in done
+        joblib.delayed(run_cell)(*cell, version) for cell in wanted if cell not in done
     )
     for row in work:
         done[cell_of(row)] = row

@@ -23,11 +23,12 @@ class Parser(ArgumentParser):
     """A parser whose options are written with hyphens and whose errors are one sentence."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **{"exit_on_error": False, **keywords})
+        ours = {"exit_on_error": False, "print_config": None}
+        super().__init__(*arguments, **{**ours, **keywords})
 
     def format_help(self, formatter: Any = None) -> str:
         """The help text, its options hyphenated."""
-        text = super().format_help(formatter)
+        text = super().format_help(formatter).replace("<class 'Names'>", "names")
         return re.sub(r"--[\w.]+", lambda found: hyphenated(found[0]), text)
 
 
@@ -62,7 +63,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     }
     for name, verb in verbs.items():
         verb.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
-        commands.add_subcommand(name, verb, help=verb.description)
+        commands.add_subcommand(name, verb, help=str(verb.description).partition(". ")[0])
     return parser, verbs
 
 
@@ -73,9 +74,17 @@ def _version() -> str:
 
 
 def _evolve_parser() -> Parser:
-    parser = Parser(description="Evolve generators on data, in a new run or an old one.")
+    parser = Parser(
+        description="Evolve generators on data, in a new run or an old one. The defaults below are "
+        "those of the preset `default` on points; other presets and some data sets lay their own "
+        "over them, and a run's config.json has all that it used.",
+        usage="egan evolve [DATA] [--run RUN] [--config CONFIG] [--SETTING VALUE ...]",
+    )
     parser.add_argument(
-        "data", nargs="?", help="Data set (`egan list`), a file, or `package.module:attribute`."
+        "data",
+        nargs="?",
+        help="Data set (`egan list`; ring unless told), a file (.npy, .npz, .pt, .csv), or "
+        "`package.module:attribute`.",
     )
     parser.add_argument(
         "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
