@@ -30,12 +30,13 @@ setup(
         "jsonargparse[signatures]>=4.50",
         "matplotlib>=3.8",
         "pillow>=10",
+        "pyyaml>=6",
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["pytest>=8", "pyarrow>=15", "ruff>=0.9", "mypy>=1.14"],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "pyarrow>=15", "ruff>=0.9", "mypy>=1.14"],
     },
     entry_points={"console_scripts": ["egan=egan.cli:main"]},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from egan.config import Config
 from egan.data import describe
 from egan.directory import Directory
 from egan.evolution import State
-from egan.generator import Generator, exported_shape, load_weights
+from egan.generator import Generator, exported, load_weights
 from egan.presets import configure
 from egan.run import OnGeneration, run_in, run_in_memory
 from egan.scores import evaluate
@@ -30,7 +31,7 @@ class Run:
     Attributes:
         config: all settings.
         state: population and environment after the last generation.
-        generator: the final one, of the fittest individual.
+        generator: the final one, of the first individual: the fittest where they were judged.
         world: game, data and operators.
     """
 
@@ -91,6 +92,8 @@ def evolve(
     else:
         directory = Directory(Path(run))
         outcome = run_in(directory, given, source, on_generation, progress)
+        if outcome.signal is not None:  # the run is saved; now it is the caller's turn
+            signal.raise_signal(outcome.signal)
         world = outcome.world
         state = open_state(world, directory)[0]
     game = make_game(world.config, world.data.shape, str(world.device))
@@ -114,7 +117,7 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
     networks = replace(
         stored.networks, generator=generator or stored.networks.generator, discriminator=None
     )
-    shape = exported_shape(directory, which)
+    shape = exported(directory, which).shape
     game = make_game(replace(stored, networks=networks), shape, "cpu")
     loaded = Generator(game)
     load_weights(loaded, directory, which)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from egan.config import Config
-from egan.settings import Names
+from egan.settings import Names, merge
 from populations.errors import UsageError
 from populations.registry import unknown
 
@@ -89,7 +91,12 @@ def _evolve_parser() -> Parser:
     parser.add_argument(
         "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
     )
-    parser.add_argument("--config", action="config", help="YAML or JSON file of settings.")
+    parser.add_argument(
+        "--config",
+        type=str,
+        action="append",
+        help="YAML or JSON file of settings, under those given as options; again for more files.",
+    )
     parser.add_class_arguments(Config, skip={"data"}, sub_configs=False)
     return parser
 
@@ -145,6 +152,34 @@ def parse(arguments: Sequence[str]) -> tuple[str, Namespace]:
     return verb, full
 
 
+def given_settings(arguments: Namespace) -> dict[str, Any]:
+    """The settings that `evolve` was given: those of files, and over them those of options.
+
+    Raises:
+        UsageError: a file is missing or holds no settings.
+    """
+    options = arguments.clone().as_dict()
+    files = options.pop("config", None) or []
+    for name in ("run", "debug"):
+        options.pop(name, None)
+    if options.get("data") is None:
+        options.pop("data", None)
+    return merge(*(_read_settings(Path(path)) for path in files), options)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"the configuration file {path} does not exist.")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"the configuration file {path} cannot be read: {reason}.") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise UsageError(f"the configuration file {path} must map names of settings to values.")
+    return found
+
+
 def _sentence(message: str, verbs: dict[str, Parser]) -> str:
     """An error of the command-line library as one sentence of ours."""
     text = " ".join(message.split())
@@ -191,15 +226,9 @@ _SENTENCES: dict[str, Callable[[re.Match[str], dict[str, Parser]], str]] = {
         f"unexpected argument {found[1]!r}: egan COMMAND --help lists all."
     ),
     r'^Parser key "([\w.]+)": Expected a (.+)\. Got value: (.*)$': _wrong_type,
-    r"does not accept option '([\w.]+)'": lambda found, verbs: (
-        f"unknown setting {found[1]!r} in the configuration file: egan evolve --help lists all."
-    ),
     r"invalid choice: '(.+?)'": lambda found, verbs: unknown("command", found[1], verbs),
     r"arguments are required: (?:\w+\.)?(\w+)": lambda found, verbs: (
         f"the argument {found[1].upper()} is missing: egan COMMAND --help explains it."
-    ),
-    r"File does not exist: '(.+)'": lambda found, verbs: (
-        f"the configuration file {found[1]} does not exist."
     ),
     r'^expected "subcommand"': lambda found, verbs: (
         f"name a command: {', '.join(verbs)}; egan --help explains them."

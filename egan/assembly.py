@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from egan.config import Config, Networks
-from egan.data import Data, make_data
+from egan.data import Data, Table, make_data
 from egan.fitness import qualities
 from egan.games import games
 from egan.losses import mutations, objectives
@@ -21,7 +22,8 @@ from egan.world import Shared, World
 from populations.errors import UsageError
 from populations.executors import executors
 from populations.randomness import generator as keyed
-from populations.registry import lookup, spell
+from populations.randomness import seeded
+from populations.registry import describe_error, lookup, spell
 from populations.selection import resolve
 
 
@@ -36,6 +38,7 @@ def make_world(config: Config, source: Any = None) -> World:
         UsageError: a name is unknown, a device is missing, or parts do not fit each other.
     """
     device = _device(config.execution.device)
+    config = replace(config, execution=replace(config.execution, device=str(device)))
     data = make_data(config.data if source is None else source, config.data_options)
     objective = lookup("objective", config.environment.objective, objectives)
     chosen = [
@@ -101,8 +104,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"the device {name!r} is not there: use cpu, or auto for a GPU where there is one."
         ) from error
@@ -112,20 +115,20 @@ def _device(name: str) -> torch.device:
 def _try_on(game: Any, data: Data) -> None:
     """Let noise and real samples pass the networks once."""
     random = keyed(0, 0, "trial")
-    real = data.draw(4, random)
-    if len(data.shape) > 1 and real.abs().max() > 1:
-        low, high = float(real.min()), float(real.max())
-        raise UsageError(
-            f"the data have values from {low:g} to {high:g}: images must be scaled to [-1, 1]."
-        )
-    real = real.to(game.discriminator.vector)
+    _check_scale(data, random)
+    real = data.draw(4, random).to(game.discriminator.vector)
     buffers = game.generator.buffers(), game.discriminator.buffers()
-    with torch.no_grad():
+    with torch.no_grad(), seeded(0, 0, "trial"):
         fake = _attempt("generator", game.generate, game.draw(4, random))
         if fake.shape != real.shape:
             raise UsageError(
                 f"the generator makes samples of shape {tuple(fake.shape[1:])} and the data "
                 f"have {data.shape}: they must be equal."
+            )
+        if fake.dtype != real.dtype:
+            raise UsageError(
+                f"the generator computes in {fake.dtype} and the discriminator in {real.dtype}: "
+                "they must be equal."
             )
         logits = _attempt("discriminator", game.logits, real)
     if logits.shape[:1] != (4,):
@@ -137,12 +140,21 @@ def _try_on(game: Any, data: Data) -> None:
     game.discriminator.load(game.discriminator.vector, buffers[1])
 
 
+def _check_scale(data: Data, random: torch.Generator) -> None:
+    values = data.values if isinstance(data, Table) else data.draw(64, random)
+    if len(data.shape) > 1 and values.abs().max() > 1:
+        low, high = float(values.min()), float(values.max())
+        raise UsageError(
+            f"the data have values from {low:g} to {high:g}: images must be scaled to [-1, 1]."
+        )
+
+
 def _attempt(kind: str, function: Any, argument: Tensor) -> Tensor:
     try:
         result: Tensor = function(argument)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
+    except Exception as error:  # whatever a user's network raises
         raise UsageError(
-            f"the {kind} does not accept an input of shape {tuple(argument.shape)}: {reason}."
+            f"the {kind} does not accept an input of shape {tuple(argument.shape)}: "
+            f"{describe_error(error)}."
         ) from error
     return result

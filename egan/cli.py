@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-from egan.arguments import parse
+from egan.arguments import given_settings, parse
 from populations.errors import RunError, UsageError
-from populations.registry import unknown
+from populations.registry import describe_error, unknown
 
 
 def evolve(arguments: Namespace) -> int:
     """`egan evolve`."""
-    given = arguments.clone().as_dict()
-    run = given.pop("run", None)
-    for name in ("config", "debug"):
-        given.pop(name, None)
-    if given.get("data") is None:
-        given.pop("data", None)
-    return _run(run or _new_run(str(given.get("data", "ring"))), given)
+    given = given_settings(arguments)
+    return _run(arguments.get("run") or _new_run(str(given.get("data", "ring"))), given)
 
 
 def resume(arguments: Namespace) -> int:
@@ -37,25 +35,21 @@ def resume(arguments: Namespace) -> int:
 
 
 def _run(run: str, given: dict[str, Any]) -> int:
-    from egan.api import load
     from egan.directory import Directory
-    from egan.findings import SAMPLES, judge, paragraph, record_scores
+    from egan.findings import paragraph
     from egan.run import run_in
 
     directory = Directory(Path(run))
     outcome = run_in(directory, given, progress=True, tell=print)
+    if not outcome.finished:
+        print(f"Stopped after generation {outcome.done:,}, saved. To go on: egan resume {run}")
+        return 128 + (outcome.signal or signal.SIGINT)
     if not outcome.ran:
         print(
             f"The run {run} is finished: {outcome.done:,} generations are done. To extend it: "
             f"egan evolve --run {run} --generations {2 * outcome.done}"
         )
-        return 0
-    if not outcome.finished:
-        print(f"Stopped after generation {outcome.done:,}, saved. To go on: egan resume {run}")
-        return 128 + (outcome.signal or signal.SIGINT)
-    found = judge(load(run), outcome.world.data)
-    record_scores(directory.scores, "final", SAMPLES, found)
-    print(paragraph(outcome, found))
+    print(paragraph(directory, outcome.world.data))
     print(f"Pictures: {directory.final_picture} and {directory.animation}")
     print(f"More: egan score {run}, egan sample {run}, tensorboard --logdir {run}")
     return 0
@@ -63,7 +57,8 @@ def _run(run: str, given: dict[str, Any]) -> int:
 
 def _new_run(data: str) -> str:
     """A directory that does not exist yet: runs/ring-1, runs/ring-2, ..."""
-    stem = re.sub(r"[^\w-]+", "-", Path(data).stem if "/" in data else data).strip("-") or "run"
+    name = Path(data).name if "/" in data else data
+    stem = re.sub(r"[^\w-]+", "-", name.split(".")[0]).strip("-") or "run"
     number = 1
     while (Path("runs") / f"{stem}-{number}").exists():
         number += 1
@@ -82,21 +77,24 @@ def sample(arguments: Namespace) -> int:
     from populations.checkpoint import write_whole
 
     out = Path(arguments.out)
-    if out.suffix not in (".png", ".npy", ".pt"):
+    kind = out.suffix.lower()
+    if kind not in (".png", ".npy", ".pt"):
         raise UsageError(f"the file {out} must end in .png, .npy or .pt.")
     _positive("number", arguments.number)
     _check_seed(arguments.seed)
     if not out.parent.is_dir():
         raise UsageError(f"the folder {out.parent} does not exist.")
     samples = load(arguments.run, arguments.which).sample(arguments.number, arguments.seed)
-    if out.suffix == ".png":
+    if kind == ".png":
         config = Directory(Path(arguments.run)).load_config()
         picture(samples, make_data(config.data, config.data_options), out)
-    elif out.suffix == ".npy":
-        with out.open("wb") as file:
-            np.save(file, samples.numpy())
     else:
-        write_whole(out, lambda part: torch.save(samples, part))
+        content = io.BytesIO()
+        if kind == ".npy":
+            np.save(content, samples.numpy())
+        else:
+            torch.save(samples, content)
+        write_whole(out, lambda part: part.write_bytes(content.getbuffer()))
     print(f"{arguments.number} samples: {out}")
     return 0
 
@@ -115,7 +113,7 @@ def score(arguments: Namespace) -> int:
     config = directory.load_config()
     data = make_data(config.data, config.data_options)
     found = judge(generator, data, arguments.number)
-    record_scores(directory.scores, arguments.which, arguments.number, found)
+    record_scores(directory, arguments.which, found, arguments.number)
     print(table(found))
     return 0
 
@@ -156,32 +154,43 @@ def _check_seed(value: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 2 a wrong request, 1 a run that could not go on."""
+    threading.excepthook = _quiet_disk
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        verb, namespace = parse(words)
+        verb, namespace = parse([word for word in words if word != "--debug"])
         return VERBS[verb](namespace)
-    except UsageError as error:
-        return _fail(error, 2, debug)
-    except RunError as error:
-        return _fail(error, 1, debug)
-    except OSError as error:
-        return _fail(_disk(error), 1, debug)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+    except Exception as error:
+        if debug:
+            raise
+        sentence, code = _explain(error)
+        print(f"egan: {sentence}", file=sys.stderr)
+        return code
 
 
-def _fail(error: Exception, code: int, debug: bool) -> int:
-    if debug:
-        raise error
-    print(f"egan: {error}", file=sys.stderr)
-    return code
+def _quiet_disk(arguments: threading.ExceptHookArgs) -> None:
+    """Leave it to the main thread to say that the disk is full, when TensorBoard's meets it too."""
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
 
 
-def _disk(error: OSError) -> RunError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(
-            "the disk is full: the last checkpoint is whole; make room, then resume the run."
+def _explain(error: Exception) -> tuple[str, int]:
+    """One sentence and an exit code."""
+    if isinstance(error, UsageError):
+        return str(error), 2
+    if isinstance(error, RunError):
+        return str(error), 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            "the disk is full: the last checkpoint is whole; make room, then resume the run.",
+            1,
         )
-    return RunError(f"{error.strerror or error}: {error.filename or 'a file'}.")
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or 'a file'}.", 1
+    return f"unexpected {describe_error(error)}: --debug shows where.", 1

@@ -99,7 +99,8 @@ class Environment(Settings, group="environment"):
     batch: int = setting(128, low=1)
     """Real samples per step, and as many fakes, in equal parts from all parents."""
     fakes: Literal["fresh", "judged"] = "fresh"
-    """Fakes from fresh noise, or those on which the survivors were judged."""
+    """Fakes from fresh noise, or those on which the survivors were judged (from fresh noise where
+    there is nothing to judge)."""
     lr: float = setting(8e-3, above=0)
     """Learning rate."""
     beta1: float = setting(0.5, low=0, below=1)
@@ -134,6 +135,8 @@ class Records(Settings, group="records"):
     """Generations between scores; the best generator so far is kept at each."""
     score_samples: int = setting(1000, low=2)
     """Samples that are scored."""
+    final_samples: int = setting(10_000, low=2)
+    """Samples that are scored at the end."""
     judge: str = "energy-distance"
     """The score by which the best generator is chosen (`egan list`)."""
     pictures: int = setting(40, low=1)

@@ -1,7 +1,10 @@
-"""Compute, counted: floating-point operations of a generation."""
+"""What a run costs: its operations counted, its time, memory and disk estimated."""
 
 from __future__ import annotations
 
+import resource
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +13,10 @@ from torch.utils.flop_counter import flop_registry
 
 from egan.evolution import State, evolve
 from egan.world import World
+from populations.errors import RunError, UsageError
+from populations.registry import describe_error
+
+TRIAL_SECONDS, TRIAL_GENERATIONS = 1.0, 20
 
 
 class Counter(TorchDispatchMode):
@@ -48,3 +55,50 @@ def generation_flops(state: State, world: World) -> int:
     with Counter() as counter:
         next(evolve(state, world, state.generation + 1))
     return counter.total
+
+
+def estimate(state: State, world: World) -> str:
+    """What the rest of a run will take, from a few generations that are thrown away.
+
+    Raises:
+        UsageError: not one generation can be run.
+    """
+    try:
+        times = _trial(state, world)
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # whatever a user's loss, selection or network raises
+        raise UsageError(
+            f"a trial generation failed with {describe_error(error)}: --debug shows where."
+        ) from error
+    left = world.config.generations - state.generation
+    frames = world.config.records.pictures
+    seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    weights = sum(one.weights.numel() for one in state.population)
+    disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
+    return (
+        f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
+        f"{disk / 1e6:,.0f} MB of disk."
+    )
+
+
+def clock(seconds: float) -> str:
+    """A duration in words."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _trial(state: State, world: World) -> list[float]:
+    """Seconds of a few generations."""
+    times: list[float] = []
+    began = previous = time.perf_counter()
+    until = min(state.generation + TRIAL_GENERATIONS, world.config.generations)
+    for _ in evolve(state, world, until):
+        now = time.perf_counter()
+        times.append(now - previous)
+        previous = now
+        if now - began > TRIAL_SECONDS:
+            break
+    return times

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from egan.config import ADJUSTABLE, Config
-from egan.settings import build, differences, merge, plain
+from egan.settings import build, differences, flatten, merge, plain
 from populations.checkpoint import write_whole
 from populations.errors import RunError, UsageError
 
@@ -57,7 +57,7 @@ class Directory:
 
     @property
     def scores(self) -> Path:
-        """What the judges said of the final generator."""
+        """What the judges said of the final generator, and of the best where it was asked for."""
         return self.path / "scores.json"
 
     def weights(self, which: str) -> Path:
@@ -73,7 +73,12 @@ class Directory:
 
     def frames(self) -> list[Path]:
         """All pictures, oldest first."""
-        return sorted(self.samples.glob("*.png"))
+        return sorted(path for path in self.samples.glob("*.png") if path.stem.isdigit())
+
+    def clear_events(self) -> None:
+        """Take away TensorBoard's events of a start that left no checkpoint."""
+        for path in self.path.glob("events.out.tfevents.*"):
+            path.unlink()
 
     def exists(self) -> bool:
         """Whether a run lies here.
@@ -105,6 +110,9 @@ class Directory:
             raise UsageError(f"the configuration {self.config} cannot be read.") from error
         if not isinstance(found, dict):
             raise UsageError(f"the configuration {self.config} is not a JSON object.")
+        lacks = sorted(set(plain(Config())) - set(found))
+        if lacks:
+            raise UsageError(f"the configuration {self.config} lacks {', '.join(lacks)}.")
         return found
 
     def load_config(self) -> Config:
@@ -157,6 +165,8 @@ def reconcile(directory: Directory, given: Mapping[str, Any]) -> Config:
         UsageError: others differ; the message names them.
     """
     stored = directory.read_config()
+    if flatten(given).get("execution.device") == "auto":  # it was made out when the run began
+        given = merge(given, {"execution": {"device": stored["execution"]["device"]}})
     config = build(Config, merge(stored, given))
     other = [
         text for text in differences(plain(config), stored) if text.split(" ")[0] not in ADJUSTABLE

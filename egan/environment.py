@@ -13,7 +13,7 @@ from egan.losses import Objective
 from egan.networks import Flat
 from egan.optimizer import adam
 from egan.penalties import Step
-from populations.individual import Moments
+from populations.individual import Moments, all_finite, finite_moments
 
 
 @dataclass(eq=False)
@@ -88,7 +88,8 @@ def learn(
         rules.betas,
     )
     row = {"loss": loss.item(), "penalty": penalty.item(), "taken": 1.0}
-    if not bool(torch.isfinite(weights).all()):
+    known = all_finite(loss + penalty) and all_finite(weights) and finite_moments(moments)
+    if not known:
         return environment, {**row, "taken": 0.0}
     return Environment(weights, discriminator.buffers(), moments), row
 

@@ -16,7 +16,7 @@ class State:
 
     Attributes:
         generation: how many are done.
-        population: the parents, best first.
+        population: the parents, the fittest first where they were judged.
         environment: the discriminator.
         barren: generations in a row that left no finite child.
     """

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from egan.data import Data
+from egan.cost import clock
+from egan.data import Data, Mixture
 from egan.directory import Directory
 from egan.generator import Generator
 from egan.monitor import finite, read_log
-from egan.run import Outcome, clock
 from egan.scores import Score, evaluate, floors, scores
-from egan.settings import plain
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 
-SAMPLES = 10_000
 
-
-def judge(generator: Generator, data: Data, count: int = SAMPLES) -> dict[str, dict[str, float]]:
+def judge(generator: Generator, data: Data, count: int) -> dict[str, dict[str, float]]:
     """Each score of `count` samples, and what as many real samples score.
 
     Returns:
@@ -29,14 +25,22 @@ def judge(generator: Generator, data: Data, count: int = SAMPLES) -> dict[str, d
     return {name: {"score": found[name], "real": real[name]} for name in found}
 
 
-def record_scores(path: Path, which: str, count: int, found: dict[str, dict[str, float]]) -> None:
+def record_scores(
+    directory: Directory, which: str, found: dict[str, dict[str, float]], count: int
+) -> None:
     """Write scores into `scores.json`, beside those of the other generator."""
+    both = {**recorded_scores(directory), which: {"samples": count, **finite(found)}}
+    text = json.dumps(both, indent=2) + "\n"
+    write_whole(directory.scores, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def recorded_scores(directory: Directory) -> dict[str, Any]:
+    """What `scores.json` holds; nothing where there is none, or where it cannot be read."""
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(directory.scores.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        old = {}
-    text = json.dumps({**old, which: {"samples": count, **finite(found)}}, indent=2) + "\n"
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
@@ -67,14 +71,14 @@ def summary(directory: Directory) -> dict[str, Any]:
     }
 
 
-def paragraph(outcome: Outcome, found: dict[str, dict[str, float]]) -> str:
+def paragraph(directory: Directory, data: Data) -> str:
     """One paragraph on a finished run."""
-    facts, config = summary(outcome.directory), plain(outcome.config)
+    facts, preset = summary(directory), directory.load_config().preset
     speed = facts["generations"] / max(facts["seconds"], 1e-9)
     sentences = [
-        f"Evolved {facts['generations']:,} generations on {outcome.world.data.name} in "
-        f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {config['preset']}).",
-        *_quality(found, outcome.world.data),
+        f"Evolved {facts['generations']:,} generations on {data.name} in "
+        f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {preset}).",
+        *_quality(recorded_scores(directory).get("final", {}), data),
     ]
     if len(facts["wins"]) > 1:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["wins"].items())
@@ -82,13 +86,13 @@ def paragraph(outcome: Outcome, found: dict[str, dict[str, float]]) -> str:
     return " ".join(sentences)
 
 
-def _quality(found: dict[str, dict[str, float]], data: Data) -> list[str]:
+def _quality(found: dict[str, Any], data: Data) -> list[str]:
     sentences = []
-    if "modes" in found:
+    if "modes" in found and isinstance(data, Mixture):
         share = found["high-quality"]
         sentences.append(
             f"The final generator covers {found['modes']['score']:.0f} of "
-            f"{len(data.centres)} modes, and {share['score']:.1%} of its samples are of high "  # type: ignore[attr-defined]
+            f"{len(data.centres)} modes, and {share['score']:.1%} of its samples are of high "
             f"quality (real data: {share['real']:.1%})."
         )
     if "confidence" in found:
@@ -98,9 +102,10 @@ def _quality(found: dict[str, dict[str, float]], data: Data) -> list[str]:
             f"{sure['real']:.1%}) and finds {found['classes']['score']:.0f} classes with an "
             f"entropy of {spread['score']:.2f} nats (real data: {spread['real']:.2f})."
         )
-    energy = found["energy-distance"]
-    sentences.append(
-        f"Its energy distance to the data is {energy['score']:.2g} (between two sets of real "
-        f"samples: {energy['real']:.2g})."
-    )
+    if "energy-distance" in found and found["energy-distance"]["score"] is not None:
+        energy = found["energy-distance"]
+        sentences.append(
+            f"Its energy distance to the data is {energy['score']:.2g} (between two sets of real "
+            f"samples: {energy['real']:.2g})."
+        )
     return sentences

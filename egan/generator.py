@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -44,7 +45,8 @@ class Generator:
         self.game.generator.load(weights, individual.buffers)
         if averaged and _has_statistics(self.module):
             noise = self.game.draw(CHUNK, keyed(0, 0, "statistics"))
-            update_bn(noise.split(CHUNK // 4), self.module)
+            with seeded(0, 0, "statistics"):
+                update_bn(noise.split(CHUNK // 4), self.module)
         return self
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
@@ -61,29 +63,28 @@ class Generator:
         return samples.to("cpu", torch.float32)
 
 
-def exported(directory: Directory, which: str) -> Path:
-    """The file of a run's generator.
+class Exported(NamedTuple):
+    """What the file of a run's generator says of itself."""
 
-    Raises:
-        UsageError: the run has not exported one yet.
-    """
-    path = directory.weights(which)
-    if not path.is_file():
-        raise UsageError(f"the run {directory.path} has no {path.name} yet: let it go on first.")
-    return path
+    path: Path
+    generation: int
+    shape: tuple[int, ...]
 
 
-def exported_shape(directory: Directory, which: str) -> tuple[int, ...]:
-    """The shape of one sample of a run's generator.
+def exported(directory: Directory, which: str) -> Exported:
+    """The file of a run's generator, and what it says: its generation, the shape of one sample.
 
     Raises:
         UsageError: the run has not exported one yet.
         RunError: the file is damaged.
     """
-    path = exported(directory, which)
+    path = directory.weights(which)
+    if not path.is_file():
+        raise UsageError(f"the run {directory.path} has no {path.name} yet: let it go on first.")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return tuple(json.loads(file.metadata()["egan"])["shape"])
+            facts = json.loads(file.metadata()["egan"])
+        return Exported(path, int(facts["generation"]), tuple(facts["shape"]))
     except Exception as error:  # safetensors raises kinds of its own
         raise RunError(f"the file {path} is damaged.") from error
 
@@ -95,7 +96,7 @@ def load_weights(generator: Generator, directory: Directory, which: str) -> None
         UsageError: the run has not exported one yet.
         RunError: the file is damaged or of other networks.
     """
-    path = exported(directory, which)
+    path = exported(directory, which).path
     try:
         generator.module.load_state_dict(safetensors.torch.load_file(path))
     except Exception as error:  # safetensors and torch raise kinds of their own

@@ -132,14 +132,17 @@ def _parse(line: bytes) -> Row | None:
 class Board:
     """TensorBoard's view: scalars, pictures, the configuration as text."""
 
-    def __init__(self, folder: Path, every: int, generation: int, config: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, every: int, resumed: int | None, config: dict[str, Any]
+    ) -> None:
+        """Open a writer; what was written after the generation `resumed` at is taken back."""
         from torch.utils.tensorboard import SummaryWriter
 
-        purge = generation + 1 if generation else None
+        purge = None if resumed is None else resumed + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge, max_queue=1000)
         self.every = every
         self.wins: list[dict[str, float]] = []
-        if not generation:
+        if resumed is None:
             lines = [f"| {name} | {value} |" for name, value in flatten(config).items()]
             table = "\n".join(["| setting | value |", "|---|---|", *lines])
             self.writer.add_text("configuration", table, 0)

@@ -96,6 +96,7 @@ def _grid(samples: Tensor) -> Any:
     sheet = framed.transpose(0, 2, 1, 3, 4).reshape(side * (height + 1), -1, channels)[:-1, :-1]
     figure = _figure()
     axes = figure.add_subplot()
-    axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
+    coloured = sheet if channels in (3, 4) else sheet.mean(axis=-1)
+    axes.imshow(coloured, cmap="gray", vmin=0, vmax=1)
     axes.axis("off")
     return figure

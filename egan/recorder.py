@@ -29,6 +29,10 @@ class Recorder:
         self.world, self.directory, self.best = world, directory, best
         self.records = world.config.records
         self.judge = scores[self.records.judge]
+        self.until = world.config.generations
+        begun = bool(checkpoint.all_in(directory.checkpoints))
+        if not begun:
+            directory.clear_events()
         self.generator = Generator(make_game(world.config, world.data.shape, str(world.device)))
         directory.samples.mkdir(exist_ok=True)
         for frame in directory.frames():
@@ -40,10 +44,14 @@ class Recorder:
         rows = deque(read_log(directory.log), maxlen=1)
         self.before, self.began = rows[0]["seconds"] if rows else 0.0, time.monotonic()
         self.board = Board(
-            directory.path, self.records.tensorboard_every, state.generation, plain(world.config)
+            directory.path,
+            self.records.tensorboard_every,
+            state.generation if begun else None,
+            plain(world.config),
         )
-        if not state.generation:
+        if not begun:
             self._draw(state)
+            self.save(state)
 
     @property
     def seconds(self) -> float:
@@ -52,7 +60,8 @@ class Recorder:
 
     def record(self, state: State, row: Row) -> None:
         """Write one generation."""
-        if state.generation % self.score_every == 0:
+        last = state.generation == self.until and self.best is None
+        if last or state.generation % self.score_every == 0:
             row["score"] = self._score(state)
         self.log.write(row)
         self.board.show(row)
@@ -90,8 +99,7 @@ class Recorder:
         samples = self.generator.load(state.population[0]).sample(count, seed=state.generation)
         found = evaluate(samples, data, real=reference(data, count))
         score = found[self.records.judge]
-        sign = 1.0 if self.judge.better == "higher" else -1.0
-        if self.best is None or sign * score > sign * self.best.score:
+        if self.best is None or self.judge.merit(score) > self.judge.merit(self.best.score):
             self.best = Best(state.population[0], score, state.generation)
         return found
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import signal
-import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
-
-import torch
 
 from egan.assembly import make_game, make_world
 from egan.config import Config
+from egan.cost import estimate
 from egan.directory import Directory, locked, reconcile
 from egan.evolution import State, evolve
-from egan.generator import Generator, load_weights
+from egan.findings import judge, record_scores
+from egan.generator import Generator, exported, load_weights
+from egan.interrupts import Stop, stoppable, threads
 from egan.monitor import Bar, Row, row_of
 from egan.pictures import animate, draw
 from egan.presets import configure
@@ -28,49 +24,8 @@ from egan.snapshot import open_state, start
 from egan.world import World
 from populations.errors import RunError, UsageError
 
-TRIAL_SECONDS, TRIAL_GENERATIONS = 1.0, 20
-
 OnGeneration = Callable[[State, Row], Any]
 Tell = Callable[[str], None]
-
-
-class Stop:
-    """Ctrl-C and SIGTERM ask a run to end after the current generation; a second Ctrl-C kills."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Let signals set a `Stop`; elsewhere than in the main thread they are left alone."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Let PyTorch use so many threads in this process, and as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def advance(
@@ -101,11 +56,11 @@ def advance(
     bar = Bar(state.generation, config.generations, progress)
     try:
         for reached, happened in evolve(state, world, config.generations):
-            state = reached
             seconds = recorder.seconds if recorder else time.monotonic() - began
-            row = row_of(state, happened, list(world.plan.names), seconds)
+            row = row_of(reached, happened, list(world.plan.names), seconds)
             if recorder:
-                recorder.record(state, row)
+                recorder.record(reached, row)
+            state = reached  # from here on it may be saved, since its row is in the log
             bar.show(row)
             wanted = on_generation(state, row) if on_generation else None
             if state.barren >= config.population.patience:
@@ -120,36 +75,6 @@ def advance(
         if recorder:
             recorder.save(state)
     return state
-
-
-def estimate(state: State, world: World) -> str:
-    """What the rest of a run will take, from a few generations that are thrown away."""
-    times: list[float] = []
-    began = previous = time.perf_counter()
-    until = min(state.generation + TRIAL_GENERATIONS, world.config.generations)
-    for _ in evolve(state, world, until):
-        now = time.perf_counter()
-        times.append(now - previous)
-        previous = now
-        if now - began > TRIAL_SECONDS:
-            break
-    left = world.config.generations - state.generation
-    frames = world.config.records.pictures
-    seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    weights = sum(one.weights.numel() for one in state.population)
-    disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
-    return (
-        f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
-        f"{disk / 1e6:,.0f} MB of disk."
-    )
-
-
-def clock(seconds: float) -> str:
-    """A duration in words."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +130,11 @@ def run_in(
     exists = directory.exists()
     config = reconcile(directory, given) if exists else configure(given)
     world = make_world(config, source)
-    try:
+    config = world.config
+    with contextlib.closing(world.executor), threads(config.execution.threads):
         fresh = None if exists else start(world)
-        with locked(directory), threads(config.execution.threads), stoppable() as stop:
+        trial = "" if fresh is None else estimate(fresh, world)
+        with locked(directory), stoppable() as stop:
             if directory.exists() != exists:
                 raise UsageError(f"another process has just made the run {directory.path}.")
             if exists and _is_finished(config, directory):
@@ -215,16 +142,17 @@ def run_in(
             state, best, skipped = (fresh, None, []) if fresh else open_state(world, directory)
             for sentence in skipped:
                 tell(f"{sentence} Generation {state.generation:,} is used instead.")
-            directory.write_config(config)
+            _begin(directory, config)
             tell(f"Run: {directory.path}")
-            tell(estimate(state, world))
             with contextlib.closing(Recorder(world, directory, state, best)) as recorder:
-                state = advance(state, world, recorder, on_generation, progress, stop)
+                if state.generation < config.generations:
+                    tell(trial or estimate(state, world))
+                    state = advance(state, world, recorder, on_generation, progress, stop)
+                else:
+                    recorder.save(state)
             if state.generation >= config.generations:
                 _finish(world, directory)
             return Outcome(directory, config, world, state.generation, stop.signal, ran=True)
-    finally:
-        world.executor.close()
 
 
 def run_in_memory(
@@ -235,25 +163,31 @@ def run_in_memory(
 ) -> tuple[World, State]:
     """Run without writing anything."""
     world = make_world(config, source)
-    try:
-        with threads(config.execution.threads):
-            state = advance(start(world), world, None, on_generation, progress)
-    finally:
-        world.executor.close()
-    return world, state
+    with contextlib.closing(world.executor), threads(world.config.execution.threads):
+        return world, advance(start(world), world, None, on_generation, progress)
+
+
+def _begin(directory: Directory, config: Config) -> None:
+    """Write the configuration, and take away what belongs to an earlier end."""
+    for stale in (directory.final_picture, directory.animation, directory.scores):
+        stale.unlink(missing_ok=True)
+    directory.write_config(config)
 
 
 def _finish(world: World, directory: Directory) -> None:
-    """Draw the final samples and the animation."""
+    """Draw the final samples and the animation; the scores, written last, mark the end."""
     generator = Generator(make_game(world.config, world.data.shape, str(world.device)))
     load_weights(generator, directory, "final")
     title = f"final, generation {world.config.generations:,}"
     draw(generator.sample, world.data, directory.final_picture, title)
     animate(directory.frames(), directory.animation)
+    count = world.config.records.final_samples
+    record_scores(directory, "final", judge(generator, world.data, count), count)
 
 
 def _is_finished(config: Config, directory: Directory) -> bool:
     """Whether all generations are done and all that belongs to the end was written."""
-    done = max((int(path.stem) for path in directory.checkpoints.glob("*.pt")), default=0)
-    drawn = directory.animation.is_file() and directory.final_picture.is_file()
-    return done >= config.generations and directory.weights("final").is_file() and drawn
+    made = (directory.final_picture, directory.animation, directory.scores)
+    if not all(path.is_file() for path in (*made, directory.weights("final"))):
+        return False
+    return exported(directory, "final").generation >= config.generations

@@ -103,9 +103,15 @@ def _check_mapping(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) 
 
 
 def _check_names(name: str, value: Any) -> Names:
-    if not isinstance(value, str | list | tuple):
+    good = isinstance(value, str | list | tuple)
+    names = Names(value) if good else Names()
+    if not good or not all(isinstance(each, str) or callable(each) for each in names):
         raise UsageError(f"{name} is {value!r}: it must be a list of names.")
-    return Names(value)
+    spelled = [spell(each) for each in names]
+    for each in spelled:
+        if spelled.count(each) > 1:
+            raise UsageError(f"{name} has {each!r} twice: every name must be another.")
+    return names
 
 
 def _check_group(name: str, value: Any, hint: Any) -> Any:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from egan.directory import Directory
 from egan.environment import Environment
 from egan.evolution import State
+from egan.networks import Flat
 from egan.world import World
 from populations import checkpoint
 from populations.errors import RunError, UsageError
-from populations.individual import Individual, pack, unpack
+from populations.individual import Individual, Moments, pack, unpack
 
 
 @dataclass
@@ -42,9 +44,8 @@ def start(world: World) -> State:
         unpack({**pack(one), "number": number, "parent": -1, "mutation": "initial"})
         for number, one in enumerate(chosen)
     ]
-    for heir in heirs:
-        keep = world.config.population.average
-        heir.average = (heir.weights if heir.average is None else heir.average) if keep else None
+    for heir in heirs:  # their averages begin anew
+        heir.average = heir.weights.clone() if world.config.population.average else None
     return State(0, heirs, old.environment)
 
 
@@ -55,7 +56,7 @@ def _last_state(directory: Directory, world: World) -> State:
         raise UsageError(f"the run {directory.path} has no checkpoint to start from.")
     try:
         return revive(found[0], world)[0]
-    except (RunError, KeyError, TypeError) as error:
+    except (RunError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the run {directory.path} has other networks than this one: start from a run with the "
             "same networks and data shape."
@@ -83,15 +84,26 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
     population = [unpack(one) for one in saved["population"]]
     environment = Environment(**saved["environment"])
     game = world.plan.game
-    sizes = {one.weights.shape for one in population}
-    if sizes != {game.generator.vector.shape} or (
-        environment.weights.shape != game.discriminator.vector.shape
-    ):
-        raise RunError("the checkpoint holds networks of other sizes.")
+    for one in population:
+        _check_fit(game.generator, one.weights, one.buffers, list(one.moments.values()))
+    _check_fit(game.discriminator, environment.weights, environment.buffers, [environment.moments])
     best = saved["best"] and Best(
         **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
     )
     return State(saved["generation"], population, environment, saved["barren"]), best or None
+
+
+def _check_fit(
+    network: Flat, weights: Tensor, buffers: dict[str, Tensor], moments: list[Moments]
+) -> None:
+    """Raise unless these are a state of that network."""
+    shapes = {name: each.shape for name, each in network.buffers().items()}
+    vectors = [weights, *(each[part] for each in moments for part in ("mean", "square"))]
+    fits = all(vector.shape == network.vector.shape for vector in vectors)
+    if not fits or {name: each.shape for name, each in buffers.items()} != shapes:
+        raise RunError("the checkpoint holds networks of other sizes.")
+    if not all(isinstance(each["step"], int) for each in moments):
+        raise RunError("the checkpoint holds moments without a step.")
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -16,7 +16,7 @@ from egan.environment import Environment
 from egan.fitness import diversity
 from egan.losses import Loss
 from egan.optimizer import adam, fresh_moments
-from populations.individual import Individual
+from populations.individual import Individual, finite_moments
 from populations.lineage import child_number
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -92,7 +92,7 @@ def breed(
         for index, gradient in enumerate(gradients)
     ]  # fmt: skip
     if plan.moments != INHERITED:
-        _pool_moments(children)
+        _pool_moments(parent, children)
     if plan.samples:
         for child in children:
             _judge(plan, child, environment, real_gradient, generation)
@@ -142,9 +142,16 @@ def _step(
     )
 
 
-def _pool_moments(children: list[Individual]) -> None:
-    """Give every child the moments of all mutations, each as its own child advanced it."""
-    pool = {name: moments for child in children for name, moments in child.moments.items()}
+def _pool_moments(parent: Individual, children: list[Individual]) -> None:
+    """Give every child the moments of all mutations, each as its own child advanced it.
+
+    Moments that are not finite die with the child that made them.
+    """
+    made = {name: moments for child in children for name, moments in child.moments.items()}
+    pool = {
+        **parent.moments,
+        **{name: moments for name, moments in made.items() if finite_moments(moments)},
+    }
     for child in children:
         child.moments = {
             name: {

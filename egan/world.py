@@ -129,6 +129,8 @@ class World:
         """The survivors, best first, with the averages of their lineages brought up to date."""
         with seeded(self.config.seed, generation, "selection"):
             survivors = select(self.selection, offspring, self.plan.mu, self.judged)
+        if survivors:  # fewer than mu: the lines that are left share the places
+            survivors = [survivors[place % len(survivors)] for place in range(self.plan.mu)]
         if self.judged:
             survivors = sorted(survivors, key=lambda one: -one.total)
         by_number = {parent.number: parent for parent in parents}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,11 @@ KEPT = 2
 def path_of(folder: Path, generation: int) -> Path:
     """Where the checkpoint of that generation lies."""
     return folder / f"{generation:09d}.pt"
+
+
+def all_in(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first; other files are left alone."""
+    return sorted(path for path in folder.glob("*.pt") if path.stem.isdigit())
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -47,9 +53,11 @@ def save(folder: Path, generation: int, plain: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, generation)
-    write_whole(path, lambda part: torch.save(plain, part))
-    kept = [old for old in sorted(folder.glob("*.pt")) if old <= path][-KEPT:]
-    for old in folder.glob("*.pt"):
+    content = io.BytesIO()
+    torch.save(plain, content)  # to memory: on a full disk torch's own writer hides the reason
+    write_whole(path, lambda part: part.write_bytes(content.getbuffer()))
+    kept = [old for old in all_in(folder) if old <= path][-KEPT:]
+    for old in all_in(folder):
         if old not in kept:
             old.unlink()
     return path
@@ -87,11 +95,11 @@ def load_latest(
         RunError: there are checkpoints, and none is good.
     """
     skipped: list[str] = []
-    paths = sorted(folder.glob("*.pt"), reverse=True)
-    for path in paths:
+    paths = all_in(folder)
+    for path in reversed(paths):
         try:
             return accept(load(path)), skipped
-        except (RunError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # what is not of this run fails anywhere in `accept`
             reason = (
                 str(error)
                 if isinstance(error, RunError)

@@ -1,7 +1,7 @@
 """Executors: where children are bred. All give the same results in the same order.
 
 A task is a function at the top level of a module; it is called with `shared`, which no task
-changes and which crosses a process border once, and with arguments of its own.
+changes and which every process unpacks only once, and with arguments of its own.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Processes:
         self.digest = hashlib.sha256(self.blob).hexdigest()
         self.workers = workers or max(1, joblib.cpu_count())
         self.threads = threads
+        self.used = False
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run the tasks; their results in order."""
@@ -72,6 +73,7 @@ class Processes:
             ) from error
 
     def _map(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        self.used = True
         job = joblib.delayed(_run)
         with joblib.parallel_config(
             backend="loky",
@@ -85,6 +87,8 @@ class Processes:
 
     def close(self) -> None:
         """End the worker processes."""
+        if not self.used:
+            return
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 

@@ -81,6 +81,16 @@ def without_samples(population: list[Individual]) -> list[Individual]:
 
 
 def is_finite(individual: Individual) -> bool:
-    """Whether every weight and every buffer is finite."""
+    """Whether every weight, every buffer and every moment is finite."""
     tensors = [individual.weights, *individual.buffers.values()]
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    return all(map(all_finite, tensors)) and all(map(finite_moments, individual.moments.values()))
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinities."""
+    return bool(torch.isfinite(tensor).all())
+
+
+def finite_moments(moments: Moments) -> bool:
+    """Whether an optimiser's memory is finite."""
+    return all_finite(moments["mean"]) and all_finite(moments["square"])

@@ -49,9 +49,29 @@ def import_attribute(kind: str, path: str) -> Any:
         target: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # a user's module may raise anything while it is imported
         raise UsageError(f"the {kind} {path!r} cannot be imported: {error}.") from error
     return target
+
+
+def call(kind: str, name: Any, function: Any, *arguments: Any, **keywords: Any) -> Any:
+    """What a plug-in returns.
+
+    Raises:
+        UsageError: it raised something; its own UsageErrors are passed on.
+    """
+    try:
+        return function(*arguments, **keywords)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a user's function raises
+        raise UsageError(f"the {kind} {spell(name)!r} raised {describe_error(error)}.") from error
+
+
+def describe_error(error: Exception) -> str:
+    """An exception's type and the first line of its message."""
+    first = str(error).split("\n")[0].rstrip(".")
+    return f"{type(error).__name__} ({first})" if first else type(error).__name__
 
 
 def spell(thing: Any) -> str:

@@ -19,6 +19,7 @@ SMALL = {
         "checkpoint_every": 4,
         "score_every": 4,
         "score_samples": 64,
+        "final_samples": 100,
         "pictures": 3,
         "tensorboard_every": 2,
     },

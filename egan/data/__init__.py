@@ -26,7 +26,7 @@ from egan.data.synthetic import (
     swiss_roll,
 )
 from populations.errors import UsageError
-from populations.registry import lookup, unknown
+from populations.registry import call, describe_error, lookup, unknown
 
 data_sets: dict[str, Callable[..., Data]] = {
     "ring": ring,
@@ -59,6 +59,8 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
     """
     source = str(source) if isinstance(source, Path) else source
     if isinstance(source, str) and _is_path(source):
+        if options:
+            raise UsageError(f"data_options are for registered data sets, not for {source}.")
         return _table(Path(source).stem, _read(Path(source)), source)
     if isinstance(source, str) and source.startswith(GIVEN):
         raise UsageError(
@@ -67,8 +69,8 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
         )
     found = lookup("data set", source, data_sets)
     if isinstance(found, type) or inspect.isfunction(found):
-        found = found(**_checked(str(source), found, options or {}))
-    if hasattr(found, "draw") and hasattr(found, "shape"):
+        found = call("data set", source, found, **_checked(str(source), found, options or {}))
+    if all(hasattr(found, name) for name in ("draw", "shape", "name")):
         return found
     if isinstance(found, Tensor | np.ndarray):
         return _table("own", found, "the data")
@@ -128,14 +130,15 @@ def _read(path: Path) -> Any:
             return np.load(path, allow_pickle=False)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
-                return archive[archive.files[0]]
+                return archive[archive.files[0]] if archive.files else np.zeros(0)
         if path.suffix == ".pt":
             return torch.load(path, map_location="cpu", weights_only=True)
         if path.suffix == ".csv":
             return np.loadtxt(path, delimiter=",", ndmin=2)
     except Exception as error:  # each reader raises its own kinds
-        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
-        raise UsageError(f"the data file {path} cannot be read: {reason}.") from error
+        raise UsageError(
+            f"the data file {path} cannot be read: {describe_error(error)}."
+        ) from error
     raise UsageError(f"the data file {path} must end in one of {', '.join(FILES)}.")
 
 
@@ -159,9 +162,12 @@ def _table(name: str, values: Any, where: str) -> Table:
         kind = type(values).__name__
         raise UsageError(f"{where} holds a {kind}: it must hold one tensor or array.")
     try:
-        tensor = torch.as_tensor(values).detach().to("cpu", torch.float32)
+        tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where} holds values that are not numbers.") from error
+    if tensor.is_complex():
+        raise UsageError(f"{where} holds complex numbers: it must hold real ones.")
+    tensor = tensor.to(torch.float32)
     if tensor.dim() == 1:
         tensor = tensor[:, None]
     if tensor.dim() == 0 or tensor.numel() == 0:

@@ -17,7 +17,7 @@ from egan.networks.flat import Flat
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from populations.errors import UsageError
 from populations.randomness import seeded
-from populations.registry import lookup, spell
+from populations.registry import call, lookup, spell
 
 networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "mlp": mlp,
@@ -51,7 +51,15 @@ def make_pair(
         )
         if not (generator and discriminator):
             build = lookup("network", settings.name, networks)
-            pair = build(shape, settings.noise_dimension, settings.width, settings.depth)
+            pair = call(
+                "network", settings.name, build,
+                shape, settings.noise_dimension, settings.width, settings.depth,
+            )  # fmt: skip
+            if not (isinstance(pair, tuple) and len(pair) == 2):
+                raise UsageError(
+                    f"the network {spell(settings.name)!r} makes {type(pair).__name__}: it must "
+                    "make a pair (generator, discriminator)."
+                )
             generator, discriminator = generator or pair[0], discriminator or pair[1]
         if settings.initial_deviation:
             for module in (generator, discriminator):
@@ -61,18 +69,18 @@ def make_pair(
 
 def _own(kind: str, name: Any, index: int) -> nn.Module:
     found = lookup(kind, name, {})
-    try:
-        module = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
-    except TypeError as error:
+    if not callable(found):
         raise UsageError(
-            f"the {kind} {spell(name)!r} cannot be made ({error}): it must be a torch.nn.Module, "
-            "or a function of no arguments that makes one."
-        ) from error
+            f"the {kind} {spell(name)!r} is {found!r}: it must be a torch.nn.Module, or a function "
+            "of no arguments that makes one."
+        )
+    given = isinstance(found, nn.Module)
+    module = copy.deepcopy(found) if given else call(kind, name, found)
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"the {kind} {spell(name)!r} makes {module!r}: it must be a torch.nn.Module."
         )
-    if index and isinstance(found, nn.Module):  # the first parent has the weights it came with
+    if index and given:  # the first parent has the weights it came with
         for layer in module.modules():
             reset = getattr(layer, "reset_parameters", None)
             if callable(reset):

@@ -25,10 +25,12 @@ class Flat:
         iterates: whether there are spectral norms to iterate.
 
     Raises:
-        UsageError: the module has no parameters, or parameters of several types.
+        UsageError: the module has no parameters, lazy ones, or parameters of several types.
     """
 
     def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
+        if any(nn.parameter.is_lazy(each) for each in module.parameters()):
+            raise UsageError(f"the network {type(module).__name__} has lazy layers: give sizes.")
         self.module = module.to(device).train()
         self.parameters = [each for each in module.parameters() if each.requires_grad]
         name = type(module).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -22,12 +23,18 @@ class Score(NamedTuple):
     Attributes:
         function: of samples and what `needs` says.
         needs: "real" samples of the same number, the "mixture", or the "labels" of a table.
-        better: whether "higher" or "lower" values are better, or the value "real" data have.
+        better: whether "higher" or "lower" values are better, or those near the 1 of "real" data.
     """
 
     function: Callable[[Tensor, Any], float]
     needs: Literal["real", "mixture", "labels"]
     better: Literal["higher", "lower", "real"]
+
+    def merit(self, score: float) -> float:
+        """A number that is the higher the better; no score at all is the worst."""
+        if math.isnan(score):
+            return -math.inf
+        return {"higher": score, "lower": -score, "real": -abs(score - 1)}[self.better]
 
 
 scores: dict[str, Score] = {

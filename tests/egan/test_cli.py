@@ -17,7 +17,8 @@ from egan.settings import flatten, plain
 
 QUICK = [
     "--networks.width=8", "--variation.batch=8", "--fitness.samples=8", "--environment.batch=8",
-    "--records.score-samples=50", "--records.pictures=2", "--generations=4",
+    "--records.score-samples=50", "--records.final-samples=100", "--records.pictures=2",
+    "--generations=4",
 ]  # fmt: skip
 
 
@@ -43,7 +44,18 @@ def here(tmp_path, monkeypatch):
         "def generator(): return nn.Linear(8, 3)\n"
         "def discriminator(): return nn.Linear(5, 1)\n"
         "number = 3\n"
+        "def broken(logits): raise KeyError('deep')\n"
+        "def single(): return nn.Linear(8, 2)\n"
+        "def raises(): raise RuntimeError('no')\n"
+        "def lazy(): return nn.LazyLinear(2)\n"
+        "def double(): return nn.Linear(8, 2).double()\n"
     )
+    (files / "bad_module.py").write_text("raise RuntimeError('no')\n")
+    (files / "list.yaml").write_text("- 1\n- 2\n")
+    (files / "number.yaml").write_text("data: 3\n")
+    np.save(files / "complex.npy", np.array([[1j, 2.0]]))
+    (files / "partial").mkdir()
+    (files / "partial" / "config.json").write_text('{"seed": 3}')
     monkeypatch.syspath_prepend(str(files))
     yield tmp_path
     sys.modules.pop("own", None)
@@ -106,19 +118,50 @@ WRONG = [
      "networks.name = 'mlp'.", 2),
     ("evolve --networks.generator own:generator", "the generator makes samples of shape (3,) and "
      "the data have (2,): they must be equal.", 2),
-    ("evolve --networks.generator own:number", "the generator 'own:number' cannot be made ('int' "
-     "object is not callable): it must be a torch.nn.Module, or a function of no arguments that "
-     "makes one.", 2),
+    ("evolve --networks.generator own:number", "the generator 'own:number' is 3: it must be a "
+     "torch.nn.Module, or a function of no arguments that makes one.", 2),
     ("evolve --networks.generator own:missing", "the generator 'own:missing' cannot be imported: "
      "module 'own' has no attribute 'missing'.", 2),
     ("evolve --networks.generator own", "unknown generator 'own': it must have the form "
      "package.module:attribute.", 2),
     ("evolve --networks.discriminator own:discriminator", "the discriminator does not accept an "
-     "input of shape (4, 2): mat1 and mat2 shapes cannot be multiplied (4x2 and 5x1).", 2),
-    ("evolve --config files/unknown.json", "unknown setting 'sed' in the configuration file: egan "
-     "evolve --help lists all.", 2),
-    ("evolve --config files/nested.yaml", "unknown setting 'fitness.gama' in the configuration "
-     "file: egan evolve --help lists all.", 2),
+     "input of shape (4, 2): RuntimeError (mat1 and mat2 shapes cannot be multiplied (4x2 and "
+     "5x1)).", 2),
+    ("evolve --config files/unknown.json", "unknown setting 'sed': did you mean 'seed'? valid are "
+     "data, data_options, environment, execution, first, fitness, game, generations, horizon, "
+     "init_from, lr_final, networks, population, preset, records, seed, variation.", 2),
+    ("evolve --config files/nested.yaml", "unknown setting 'fitness.gama': did you mean "
+     "'fitness.gamma'? valid are fitness.gamma, fitness.quality, fitness.real, fitness.samples, "
+     "fitness.shared_noise.", 2),
+    ("evolve --config files/list.yaml", "the configuration file files/list.yaml must map names of "
+     "settings to values.", 2),
+    ("evolve --config files/none.yaml", "the configuration file files/none.yaml does not "
+     "exist.", 2),
+    ("evolve --config files/full", "the configuration file files/full does not exist.", 2),
+    ("evolve --config files/number.yaml", "data is 3: it must be a text.", 2),
+    ("evolve files/good.npy --data-options.modes 3", "data_options are for registered data sets, "
+     "not for files/good.npy.", 2),
+    ("evolve files/complex.npy", "files/complex.npy holds complex numbers: it must hold real "
+     "ones.", 2),
+    ("evolve --variation.mutations minimax,minimax", "variation.mutations has 'minimax' twice: "
+     "every name must be another.", 2),
+    ("evolve --variation.mutations own:broken", "a trial generation failed with KeyError "
+     "('deep'): --debug shows where.", 2),
+    ("evolve --networks.name own:single", "the network 'own:single' raised TypeError (single() "
+     "takes 0 positional arguments but 4 were given).", 2),
+    ("evolve --networks.generator own:raises", "the generator 'own:raises' raised RuntimeError "
+     "(no).", 2),
+    ("evolve own:raises", "the data set 'own:raises' raised RuntimeError (no).", 2),
+    ("evolve --networks.generator own:lazy", "the network LazyLinear has lazy layers: give "
+     "sizes.", 2),
+    ("evolve --networks.generator own:double", "the generator computes in torch.float64 and the "
+     "discriminator in torch.float32: they must be equal.", 2),
+    ("evolve --execution.device meta", "the device 'meta' is not there: use cpu, or auto for a GPU "
+     "where there is one.", 2),
+    ("evolve bad_module:thing", "the data set 'bad_module:thing' cannot be imported: no.", 2),
+    ("resume files/partial", "the configuration files/partial/config.json lacks data, "
+     "data_options, environment, execution, first, fitness, game, generations, horizon, init_from, "
+     "lr_final, networks, population, preset, records, variation.", 2),
     ("evolve --config files/type.yaml", "seed is 'many': it must be a whole number.", 2),
     ("evolve --init-from files/full", "files/full is not a run: it has no config.json.", 2),
     ("evolve --run files/full", "the directory files/full is not a run and not empty: name "
@@ -147,12 +190,6 @@ def test_wrong_input_gets_one_sentence_and_changes_nothing(here, capsys, argumen
     assert [path for path in sorted(here.rglob("*")) if "__pycache__" not in str(path)] == before
 
 
-def test_a_missing_configuration_file_is_named(here, capsys):
-    assert main(["evolve", "--config", "files/none.yaml"]) == 2
-    path = here / "files/none.yaml"
-    assert capsys.readouterr().err == f"egan: the configuration file {path} does not exist.\n"
-
-
 @pytest.mark.parametrize(
     "arguments", ["evolve files/broken.npy", "evolve --config files/broken.yaml"]
 )
@@ -178,7 +215,9 @@ def test_a_run_from_end_to_end(here, capsys):
     assert "r/final.png" in out
 
     assert main(["evolve", "--run", "r", "--generations", "4"]) == 0
-    assert capsys.readouterr().out.startswith("The run r is finished: 4 generations are done.")
+    again = capsys.readouterr().out
+    assert again.startswith("The run r is finished: 4 generations are done.")
+    assert again.splitlines()[1:] == out.splitlines()[2:]
     assert main(["resume", "r"]) == 0
     assert "is finished" in capsys.readouterr().out
 
@@ -221,16 +260,32 @@ def test_new_runs_get_directories_of_their_own(here):
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["good-1", "ring-1", "ring-2"]
 
 
-def test_files_presets_and_options_are_laid_over_each_other_in_that_order(here):
-    (here / "c.yaml").write_text("preset: paper\nseed: 4\nfitness:\n  gamma: 3\n  samples: 9\n")
-    short = ["--generations=2", "--networks.width=8"]
-    assert main(["evolve", "--config", "c.yaml", "--fitness.gamma=5", "--run", "r", *short]) == 0
+@pytest.mark.parametrize("order", [0, 1])
+def test_files_presets_and_options_are_laid_over_each_other_in_that_order(here, order):
+    (here / "c.yaml").write_text(
+        "data: grid\npreset: paper\nseed: 4\nfitness:\n  gamma: 3\n  samples: 9\n"
+    )
+    words = [["--config", "c.yaml"], ["--fitness.gamma=5", "--generations=2", "--networks.width=8"]]
+    words = words[order] + words[1 - order]
+    assert main(["evolve", *words, "--run", "r"]) == 0
     found = flatten(json.loads((here / "r/config.json").read_text()))
+    assert found["data"] == "grid"
     assert found["variation.lr"] == 2e-4  # the preset's
     assert (found["seed"], found["fitness.samples"]) == (4, 9)  # the file's
     assert found["fitness.gamma"] == 5.0  # the option's
     assert main(["evolve", "--config", "r/config.json", "--run", "s"]) == 0
     assert (here / "r/config.json").read_text() == (here / "s/config.json").read_text()
+    assert main(["evolve", "ring", *words, "--run", "t"]) == 0
+    assert json.loads((here / "t/config.json").read_text())["data"] == "ring"
+
+
+def test_files_that_are_not_the_runs_are_left_alone(here):
+    assert main(["evolve", "--run", "r", *QUICK]) == 0
+    for name in ("r/samples/mine.png", "r/checkpoints/copy.pt"):
+        (here / name).write_bytes(b"mine")
+    assert main(["evolve", "--run", "r", "--generations", "6"]) == 0
+    assert (here / "r/samples/mine.png").read_bytes() == b"mine"
+    assert (here / "r/checkpoints/copy.pt").read_bytes() == b"mine"
 
 
 def test_own_networks_and_data_by_name(here):

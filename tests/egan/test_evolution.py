@@ -2,6 +2,7 @@
 
 import copy
 import math
+import random
 
 import pytest
 import torch
@@ -36,12 +37,20 @@ def explode(logits):
     return logits.mean() * math.inf
 
 
+def explode_too(logits):
+    """Another loss without a finite gradient."""
+    return logits.sum() * math.inf
+
+
 NAMES = [
     ("data", each, {}) for each in data_sets if each != "digits"
 ] + [
     ("data", "digits", {"networks": {"name": "convolutional"}}),
     *[("networks.name", each, {"data": "digits"}) for each in networks],
-    *[("variation.mutations", [each, "heuristic"], {}) for each in mutations],
+    *[
+        ("variation.mutations", [each, "vanilla" if each == "minimax" else "minimax"], {})
+        for each in mutations
+    ],
     *[("preset", each, {}) for each in presets],
     *[
         ("population.selection", each, {"population": {"mu": 2}})
@@ -107,8 +116,38 @@ def test_a_diverged_child_is_never_selected(make, selection):
         assert bool(torch.isfinite(after.population[0].weights).all())
 
 
+def test_the_lines_that_are_left_share_the_places(make):
+    bred = []
+
+    def explode_second(logits):
+        """A loss without a finite gradient for the second of two parents."""
+        bred.append(1)
+        return logits.mean() * (1.0 if len(bred) == 1 else math.inf)
+
+    world, state = make({"variation": {"mutations": [explode_second]}, "population": {"mu": 2}})
+    end, happened = last(state, world, 1)
+    one, other = end.population
+    assert one.number == other.number
+    assert torch.equal(one.weights, other.weights)
+    assert happened.learning["taken"] == 1.0
+
+
+@pytest.mark.parametrize("moments", ["inherited", "mutation"])
+def test_moments_that_overflow_die_with_their_child(make, moments):
+    def steep(logits):
+        """A loss whose gradient's square overflows while the step stays finite."""
+        return logits.mean() * 1e25
+
+    world, state = make({"variation": {"mutations": [steep, "heuristic"], "moments": moments}})
+    for end, happened in evolve(state, world, 3):  # noqa: B007
+        (survivor,) = happened.survivors
+        assert survivor.mutation == "heuristic"
+    assert len(end.population[0].moments) == 1
+    assert next(iter(end.population[0].moments.values()))["step"] == 3
+
+
 def test_with_no_finite_child_the_parents_stay(make):
-    world, state = make({"variation": {"mutations": [explode, explode]}})
+    world, state = make({"variation": {"mutations": [explode, explode_too]}})
     end, happened = last(state, world, 3)
     assert happened.survivors == []
     assert end.barren == 3
@@ -148,6 +187,15 @@ def test_the_environment_learns_from_the_judged_samples(make):
     samples = happened.survivors[0].samples
     assert samples.shape == (32, 2)
     assert torch.equal(world._fakes(happened.survivors, 0, 1), samples[16:])
+
+
+@pytest.mark.parametrize("first", ["generators", "environment"])
+def test_children_may_be_judged_on_the_batch_that_is_trained_on_next(make, first):
+    world, _ = make({"fitness": {"real": "training"}, "first": first})
+    judging = world._judging_real(5)
+    assert torch.equal(judging, world._real("real", 16, 5 if first == "generators" else 6))
+    world, _ = make({"first": first})
+    assert not torch.equal(world._judging_real(5), judging)
 
 
 def test_judged_samples_are_gone_after_their_generation(make):
@@ -195,13 +243,30 @@ def test_identical_parents_are_copies_and_independent_ones_are_not(make):
         assert one.weights.data_ptr() != other.weights.data_ptr()
 
 
-def test_a_run_is_a_function_of_its_seed_alone(make):
+def noisy():
+    """A generator with dropout, which knows only the global random numbers."""
+    layers = [torch.nn.Linear(8, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)]
+    return torch.nn.Sequential(*layers)
+
+
+def noisy_critic():
+    """A discriminator with dropout."""
+    layers = [torch.nn.Linear(2, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)]
+    return torch.nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("selection", catalogue()["selections"])
+def test_a_run_is_a_function_of_its_seed_alone(make, selection):
     ends = []
+    settings = {
+        "population": {"mu": 2, "selection": selection},
+        "networks": {"generator": noisy, "discriminator": noisy_critic},
+    }
     for seed, noise in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(noise)
-        world, state = make({"seed": seed})
-        torch.manual_seed(noise)
-        ends.append(last(state, world, 3)[0])
+        random.seed(noise)
+        world, state = make({"seed": seed}, settings)
+        ends.append(last(state, world, 4)[0])
     same(ends[0], ends[1])
     assert not torch.equal(ends[0].population[0].weights, ends[2].population[0].weights)
 

@@ -78,7 +78,7 @@ def test_paper_has_the_papers_numbers():
     assert config.population.average == 0.0
     assert (config.fitness.quality, config.fitness.samples) == ("probability", 16)
     assert not config.fitness.shared_noise
-    assert config.fitness.gamma > 0
+    assert config.fitness.gamma == 1.0
     assert config.networks.name == "toy"
     assert config.networks.noise == "normal"
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -20,7 +21,13 @@ from populations.errors import RunError, UsageError
 
 LONG = {
     "generations": 120,
-    "records": {"checkpoint_every": 10, "score_every": 10, "score_samples": 64, "pictures": 6},
+    "records": {
+        "checkpoint_every": 10,
+        "score_every": 10,
+        "score_samples": 64,
+        "pictures": 6,
+        "final_samples": 100,
+    },
 }
 
 
@@ -37,9 +44,12 @@ def equal_runs(left, right):
     for which in ("final", "best"):
         torch.testing.assert_close(weights(left, which), weights(right, which), rtol=0, atol=0)
     assert rows(left) == rows(right)
-    assert Directory(left).frames() != []
-    names = [[frame.name for frame in Directory(path).frames()] for path in (left, right)]
-    assert names[0] == names[1]
+    pictures = [
+        {frame.name: frame.read_bytes() for frame in Directory(path).frames()}
+        for path in (left, right)
+    ]
+    assert len(pictures[0]) >= 4
+    assert pictures[0] == pictures[1]
 
 
 def command(path, settings):
@@ -77,6 +87,12 @@ def reached(path, generation):
     logged = log.read_bytes().count(b"\n") if log.exists() else 0
     saved = [int(file.stem) for file in path.glob("checkpoints/*.pt")]
     return max([logged, *saved]) >= generation
+
+
+def script(code, *arguments):
+    """Run Python code in a process of its own."""
+    words = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def wait_for(condition, process, seconds=60):
@@ -327,7 +343,7 @@ def test_a_run_without_finite_children_gives_up_and_keeps_its_state(small, tmp_p
     settings = {
         **small,
         "population": {"patience": 3},
-        "variation": {"mutations": [explode, explode], "batch": 16},
+        "variation": {"mutations": [explode, explode_too], "batch": 16},
     }
     with pytest.raises(RunError, match="no child has been finite for 3 generations"):
         run_in(Directory(tmp_path), settings)
@@ -340,19 +356,199 @@ def explode(logits):
     return logits.mean() * float("inf")
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(small, tmp_path, monkeypatch):
-    import errno
+def explode_too(logits):
+    """Another loss without a finite gradient."""
+    return logits.sum() * float("inf")
 
-    def full(*arguments, **keywords):
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def fill(state, row):
-        if state.generation == 6:
-            monkeypatch.setattr(torch, "save", full)
-
-    with pytest.raises(OSError, match="No space left"):
-        run_in(Directory(tmp_path), small, on_generation=fill)
-    monkeypatch.undo()
-    assert [int(path.stem) for path in tmp_path.glob("checkpoints/*.pt")] == [4]
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(small, tmp_path):
+    run_in(Directory(tmp_path), small, on_generation=lambda state, row: state.generation >= 6)
+    size = min(path.stat().st_size for path in tmp_path.glob("checkpoints/*.pt"))
+    # No file may grow to the size of a checkpoint: a disk that is full, without filling one.
+    result = script(
+        """
+        import resource, sys
+        from egan.cli import main
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+        sys.exit(main(["resume", sys.argv[2]]))
+        """,
+        size - 100,
+        tmp_path,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "egan: the disk is full: the last checkpoint is whole; make room, then resume the run."
+    )
+    assert "Traceback" not in result.stderr
+    assert checkpoint.load(checkpoint.all_in(tmp_path / "checkpoints")[-1])["generation"] >= 6
     assert not list(tmp_path.rglob("*.part"))
     assert run_in(Directory(tmp_path), {}).finished
+
+
+# Where the last moments of a run are spent; each is killed there once, and the run goes on.
+MOMENTS = [
+    ("populations.checkpoint", "save"),
+    ("egan.monitor", "Log.sync"),
+    ("egan.recorder", "Recorder.export"),
+    ("egan.run", "_finish"),
+    ("egan.run", "animate"),
+    ("egan.run", "draw"),
+    ("egan.run", "record_scores"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["at the end", "at the end of an extension"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment[1])
+def test_killed_at_its_very_end_and_resumed_equals_never_stopped(small, tmp_path, moment, before):
+    settings = {**small, "horizon": 12}
+    run_in(Directory(tmp_path / "whole"), settings)
+    run = tmp_path / "run"
+    if before:
+        run_in(Directory(run), {**settings, "generations": 7})
+    killed = script(
+        """
+        import importlib, json, os, sys
+        from pathlib import Path
+        from egan.directory import Directory
+        from egan.run import run_in
+        module, name, run, settings = sys.argv[1:]
+        target = importlib.import_module(module)
+        *owners, name = name.split(".")
+        for owner in owners:
+            target = getattr(target, owner)
+        real, log = getattr(target, name), Path(run) / "log.jsonl"
+        def dying(*arguments, **keywords):
+            if name == "sync":
+                arguments[0].file.flush()
+            if log.exists() and '"generation": 12,' in log.read_text():
+                os._exit(9)
+            return real(*arguments, **keywords)
+        setattr(target, name, dying)
+        run_in(Directory(Path(run)), json.loads(settings))
+        """,
+        *moment,
+        run,
+        json.dumps(settings),
+    )
+    assert killed.returncode == 9, killed.stderr
+    run_in(Directory(run), {"generations": 12})
+    with safetensors.safe_open(run / "generator.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["egan"])["generation"] == 12
+    if not before:  # an extension has drawn the end of the shorter run, too
+        equal_runs(tmp_path / "whole", run)
+    torch.testing.assert_close(weights(run), weights(tmp_path / "whole"), rtol=0, atol=0)
+    assert run_in(Directory(run), {}).ran is False
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"population": {"mu": 2, "selection": "tournament"}},
+        {"population": {"mu": 2, "selection": "random"}},
+        {"population": {"mu": 2, "selection": "nsga2", "average": 0.0}},
+        {
+            "variation": {"moments": "mutation", "batch": 16},
+            "environment": {"fakes": "judged", "batch": 16},
+        },
+        {"first": "environment", "fitness": {"real": "training", "samples": 16}},
+        {"data": "digits", "networks": {"name": "convolutional", "width": 4}},
+        {"networks": {"name": "pacgan", "width": 8}},
+    ],
+    ids=str,
+)
+def test_whatever_evolves_resumed_equals_never_stopped(small, tmp_path, changes):
+    settings = egan.settings.merge(small, changes)
+    run_in(Directory(tmp_path / "whole"), settings)
+    for stop in (1, 6, 12):
+        run_in(Directory(tmp_path / "parts"), settings,
+               on_generation=lambda state, row, stop=stop: state.generation >= stop)  # fmt: skip
+    equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_another_process_has_just_made_is_not_overwritten(small, tmp_path, monkeypatch):
+    import egan.run
+
+    real = egan.run.locked
+
+    def slow(directory):
+        monkeypatch.setattr(egan.run, "locked", real)
+        run_in(directory, {**small, "generations": 5})
+        return real(directory)
+
+    monkeypatch.setattr(egan.run, "locked", slow)
+    with pytest.raises(UsageError, match="another process has just made the run"):
+        run_in(Directory(tmp_path), small)
+    assert len(rows(tmp_path)) == 5
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_run_in_one_sentence(tmp_path):
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\n"
+        "def loss(logits):\n"
+        "    if os.path.exists(os.environ['DEADLY']):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return logits.mean()\n"
+    )
+    result = script(
+        """
+        import os, sys
+        from pathlib import Path
+        from egan.directory import Directory
+        from egan.run import run_in
+        folder = Path(sys.argv[1])
+        sys.path.insert(0, str(folder))
+        os.environ["DEADLY"] = str(folder / "now")
+        settings = {
+            "generations": 9, "population": {"mu": 2}, "networks": {"width": 8},
+            "variation": {"mutations": ["deadly:loss", "heuristic"], "batch": 16},
+            "execution": {"executor": "processes", "workers": 2},
+        }
+        def doom(state, row):
+            if state.generation == 5:
+                (folder / "now").touch()
+        try:
+            run_in(Directory(folder / "run"), settings, on_generation=doom)
+        except RuntimeError as error:
+            sys.exit(str(error))
+        """,
+        tmp_path,
+    )
+    assert result.returncode == 1
+    assert "a worker process died twice on the same task" in result.stderr
+    assert checkpoint.all_in(tmp_path / "run/checkpoints")[-1].stem.endswith("5")
+
+
+def test_merit_orders_scores_and_a_short_run_has_a_best_generator_too(small, tmp_path):
+    from egan.scores import scores
+
+    assert scores["deviation-ratio"].merit(float("nan")) < scores["deviation-ratio"].merit(0.1)
+    assert scores["deviation-ratio"].merit(0.9) > scores["deviation-ratio"].merit(0.5)
+    assert scores["deviation-ratio"].merit(0.9) > scores["deviation-ratio"].merit(1.5)
+    assert scores["modes"].merit(8) > scores["modes"].merit(7)
+    assert scores["energy-distance"].merit(0.1) > scores["energy-distance"].merit(0.2)
+    run_in(Directory(tmp_path), {**small, "horizon": 100, "generations": 3})
+    assert egan.load(tmp_path, "best").sample(2).shape == (2, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_from_python_a_signal_reaches_the_caller_after_the_run_is_saved(tmp_path, number):
+    result = script(
+        """
+        import os, sys
+        import egan
+        def send(state, row):
+            if state.generation == 5:
+                os.kill(os.getpid(), int(sys.argv[2]))
+        try:
+            egan.evolve(run=sys.argv[1], generations=1000, on_generation=send)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """,
+        tmp_path,
+        int(number),
+    )
+    if number == signal.SIGINT:
+        assert result.stdout == "interrupted\n", result.stderr
+    else:
+        assert result.returncode == -number
+    assert checkpoint.all_in(tmp_path / "checkpoints")[-1].stem.endswith("5")
