@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from egan.data import Data
 from egan.scores import reference
@@ -17,6 +18,7 @@ from populations.checkpoint import write_whole
 
 POINTS = 1000
 IMAGES = 64
+READABLE = 32  # pixels a side
 FRAME_MS, LAST_FRAME_MS = 120, 2000
 
 
@@ -87,9 +89,17 @@ def _plane(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return real.numpy(), fake.numpy()
 
 
+def _readable(images: Tensor) -> Tensor:
+    """Images enlarged smoothly to some 32 pixels a side, since nobody reads raw 8x8 ones."""
+    factor = READABLE // min(images.shape[2:])
+    if factor < 2:
+        return images
+    return interpolate(images, scale_factor=factor, mode="bicubic")
+
+
 def _grid(samples: Tensor) -> Any:
     side = max(1, int(min(len(samples), IMAGES) ** 0.5))
-    cells = ((samples[: side * side] + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    cells = _readable((samples[: side * side] + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     height, width, channels = cells.shape[1:]
     framed = np.ones((side, side, height + 1, width + 1, channels), dtype=cells.dtype)
     framed[:, :, :height, :width] = cells.reshape(side, side, height, width, channels)
