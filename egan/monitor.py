@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -186,7 +187,7 @@ class Bar:
             unit="gen",
             disable=not shown,
             dynamic_ncols=True,
-            mininterval=0.2,
+            mininterval=0.2 if sys.stderr.isatty() else 30.0,
             bar_format=BAR_FORMAT,
         )
         self.recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
