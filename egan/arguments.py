@@ -25,7 +25,7 @@ class Parser(ArgumentParser):
     """A parser whose options are written with hyphens and whose errors are one sentence."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        ours = {"exit_on_error": False, "print_config": None}
+        ours = {"exit_on_error": False, "print_config": None, "allow_abbrev": False}
         super().__init__(*arguments, **{**ours, **keywords})
 
     def format_help(self, formatter: Any = None) -> str:
@@ -102,17 +102,28 @@ def _evolve_parser() -> Parser:
 
 
 def _resume_parser() -> Parser:
-    parser = Parser(description="Go on with a run exactly where it stopped.")
+    parser = Parser(
+        description="Go on with a run exactly where it stopped.",
+        usage="egan resume RUN [--generations N]",
+    )
     parser.add_argument("run", help="Directory of the run.")
+    parser.add_argument(
+        "--generations", type=int | None, help="A larger number of generations, to extend the run."
+    )
     return parser
 
 
 def _sample_parser() -> Parser:
-    parser = Parser(description="Draw samples from a run's generator.")
+    parser = Parser(
+        description="Draw samples from a run's generator.",
+        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] [--which final|best]",
+    )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
     parser.add_argument(
-        "--out", type=str, default="samples.png", help="File: .png, .npy or .pt, by its ending."
+        "--out",
+        type=str | None,
+        help="File: .png, .npy or .pt, by its ending; default: samples.png in the run.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
     parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
@@ -120,7 +131,10 @@ def _sample_parser() -> Parser:
 
 
 def _score_parser() -> Parser:
-    parser = Parser(description="Judge a run's generator beside real data.")
+    parser = Parser(
+        description="Judge a run's generator beside real data.",
+        usage="egan score RUN [-n NUMBER] [--which final|best]",
+    )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
     parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
@@ -128,7 +142,7 @@ def _score_parser() -> Parser:
 
 
 def _list_parser() -> Parser:
-    parser = Parser(description="List everything that has a name.")
+    parser = Parser(description="List everything that has a name.", usage="egan list [KIND]")
     parser.add_argument("kind", nargs="?", help="One kind, such as mutations; default: all.")
     return parser
 
@@ -199,8 +213,9 @@ def _unknown_option(found: re.Match[str], verbs: dict[str, Parser]) -> str:
         for each in action.option_strings
         if each.startswith("--")
     }
-    close = difflib.get_close_matches(option, options, n=1)
-    hint = f"did you mean {close[0]}?" if close else "egan COMMAND --help lists all."
+    leaves = sorted(each for each in options if each.endswith(f".{option[2:]}"))
+    close = leaves or difflib.get_close_matches(option, options - {option}, n=1)
+    hint = f"did you mean {' or '.join(close)}?" if close else "egan COMMAND --help lists all."
     return f"unknown option {option}: {hint}"
 
 

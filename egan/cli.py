@@ -6,8 +6,10 @@ import errno
 import io
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +33,8 @@ def resume(arguments: Namespace) -> int:
     from egan.directory import Directory
 
     Directory(Path(arguments.run)).read_config()
-    return _run(arguments.run, {})
+    more = arguments.get("generations")
+    return _run(arguments.run, {} if more is None else {"generations": more})
 
 
 def _run(run: str, given: dict[str, Any]) -> int:
@@ -47,12 +50,19 @@ def _run(run: str, given: dict[str, Any]) -> int:
     if not outcome.ran:
         print(
             f"The run {run} is finished: {outcome.done:,} generations are done. To extend it: "
-            f"egan evolve --run {run} --generations {2 * outcome.done}"
+            f"egan resume {run} --generations {2 * outcome.done}"
         )
-    print(paragraph(directory, outcome.world.data))
+    print(_wrapped(paragraph(directory, outcome.world.data)))
     print(f"Pictures: {directory.final_picture} and {directory.animation}")
     print(f"More: egan score {run}, egan sample {run}, tensorboard --logdir {run}")
     return 0
+
+
+def _wrapped(text: str) -> str:
+    """Text in the width of the terminal; one line where there is none."""
+    if not sys.stdout.isatty():
+        return text
+    return textwrap.fill(text, width=max(40, shutil.get_terminal_size().columns))
 
 
 def _new_run(data: str) -> str:
@@ -76,7 +86,7 @@ def sample(arguments: Namespace) -> int:
     from egan.pictures import picture
     from populations.checkpoint import write_whole
 
-    out = Path(arguments.out)
+    out = Path(arguments.out or Path(arguments.run) / "samples.png")
     kind = out.suffix.lower()
     if kind not in (".png", ".npy", ".pt"):
         raise UsageError(f"the file {out} must end in .png, .npy or .pt.")

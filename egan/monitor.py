@@ -21,7 +21,9 @@ from populations.lineage import pedigree, shares
 
 Row = dict[str, Any]
 WINDOW = 500  # generations over which the bar's mutation shares are taken
-BAR_FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
+BAR_FORMAT = (
+    "{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{rate_fmt}, {remaining} left{postfix}]"
+)
 BAR_EVERY = 20  # generations between updates of the bar's text
 
 
@@ -208,14 +210,16 @@ class Bar:
             self.score = f"energy distance {score['energy-distance']:.4g}"
 
     def _text(self, row: Row) -> str:
-        parts = [f"fitness {row['fitness']['total']:+.2f}"] if row["fitness"] else []
+        parts = [self.score] if self.score else []
+        if row["fitness"]:
+            parts.append(f"fitness {row['fitness']['total']:+.2f}")
         if len(row["selection"]) > 1:
             means = {
                 name: sum(win[name] for win in self.recent) / len(self.recent)
                 for name in row["selection"]
             }
             parts.append(" ".join(f"{name} {share:.0%}" for name, share in means.items()))
-        return ", ".join([*parts, self.score] if self.score else parts)
+        return ", ".join(parts)
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -71,6 +71,9 @@ def _scatter(samples: Tensor, data: Data) -> Any:
     axes.set_xlim(middle[0] - reach, middle[0] + reach)
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
     axes.set_aspect("equal")
+    if data.shape != (2,):
+        axes.set_xlabel("first principal axis" if len(real.flatten(1)[0]) > 1 else "value")
+        axes.set_ylabel("second principal axis" if len(real.flatten(1)[0]) > 1 else "")
     axes.legend(loc="upper right", fontsize=8, markerscale=3)
     return figure
 

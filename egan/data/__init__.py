@@ -134,12 +134,25 @@ def _read(path: Path) -> Any:
         if path.suffix == ".pt":
             return torch.load(path, map_location="cpu", weights_only=True)
         if path.suffix == ".csv":
-            return np.loadtxt(path, delimiter=",", ndmin=2)
+            return _read_numbers(path)
+    except UsageError:
+        raise
     except Exception as error:  # each reader raises its own kinds
         raise UsageError(
             f"the data file {path} cannot be read: {describe_error(error)}."
         ) from error
     raise UsageError(f"the data file {path} must end in one of {', '.join(FILES)}.")
+
+
+def _read_numbers(path: Path) -> Any:
+    try:
+        return np.loadtxt(path, delimiter=",", ndmin=2)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise UsageError(
+            f"the data file {path} cannot be read: a .csv holds numbers only, separated by commas, "
+            f"without a header ({reason})."
+        ) from error
 
 
 def _stack(dataset: Any) -> Tensor:

@@ -51,6 +51,7 @@ def here(tmp_path, monkeypatch):
         "def double(): return nn.Linear(8, 2).double()\n"
     )
     (files / "bad_module.py").write_text("raise RuntimeError('no')\n")
+    (files / "header.csv").write_text("x,y\n1,2\n")
     (files / "list.yaml").write_text("- 1\n- 2\n")
     (files / "number.yaml").write_text("data: 3\n")
     np.save(files / "complex.npy", np.array([[1j, 2.0]]))
@@ -72,6 +73,12 @@ WRONG = [
      "sample, score.", 2),
     ("evolve rng", f"unknown data set 'rng': did you mean 'ring'? valid are {DATA_SETS}.", 2),
     ("evolve --fitness.gama 1", OPTION, 2),
+    ("evolve --lr 0.1", "unknown option --lr: did you mean --environment.lr or --variation.lr?", 2),
+    ("evolve --generation 10", "unknown option --generation: did you mean --generations?", 2),
+    ("evolve --mu 4", "unknown option --mu: did you mean --population.mu?", 2),
+    ("evolve files/header.csv", "the data file files/header.csv cannot be read: a .csv holds "
+     "numbers only, separated by commas, without a header (could not convert string 'x' to float64 "
+     "at row 0, column 1).", 2),
     ("evolve --variation.mutations minimax,heuristc", "unknown mutation 'heuristc': did you mean "
      f"'heuristic'? valid are {LOSSES}.", 2),
     ("evolve --preset papper", "unknown preset 'papper': did you mean 'paper'? valid are default, "
@@ -226,7 +233,7 @@ def test_a_run_from_end_to_end(here, capsys):
         "egan: the run r has other settings, seed (2, not 0): leave these options out, or name "
         "another directory.\n"
     )
-    assert main(["evolve", "--run", "r", "--generations", "6"]) == 0
+    assert main(["resume", "r", "--generations", "6"]) == 0
     assert "Evolved 6 generations" in capsys.readouterr().out
 
     assert main(["score", "r", "-n", "500"]) == 0
@@ -248,6 +255,8 @@ def test_samples_are_written_in_the_form_of_the_files_ending(here, capsys):
     with Image.open("a.png") as image:
         assert image.size[0] > 300
     assert main(["sample", "r", "--which", "best", "--out", "b.npy"]) == 0
+    assert main(["sample", "r"]) == 0
+    assert (here / "r/samples.png").is_file()
     capsys.readouterr()
     assert main(["sample", "r", "--which", "worst", "--out", "b.npy"]) == 2
     assert capsys.readouterr().err == "egan: which is 'worst': it must be 'final' or 'best'.\n"
