@@ -92,7 +92,7 @@ def sample(arguments: Namespace) -> int:
         raise UsageError(f"the file {out} must end in .png, .npy or .pt.")
     _positive("number", arguments.number)
     _check_seed(arguments.seed)
-    if not out.parent.is_dir():
+    if arguments.out and not out.parent.is_dir():
         raise UsageError(f"the folder {out.parent} does not exist.")
     samples = load(arguments.run, arguments.which).sample(arguments.number, arguments.seed)
     if kind == ".png":

@@ -177,6 +177,7 @@ WRONG = [
     ("resume files/full", "files/full is not a run: it has no config.json.", 2),
     ("resume", "the argument RUN is missing: egan COMMAND --help explains it.", 2),
     ("sample files/full", "files/full is not a run: it has no config.json.", 2),
+    ("sample files/none", "files/none is not a run: it has no config.json.", 2),
     ("sample files/full --out a.gif", "the file a.gif must end in .png, .npy or .pt.", 2),
     ("sample files/full --out no/a.png", "the folder no does not exist.", 2),
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
