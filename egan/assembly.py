@@ -11,12 +11,15 @@ from torch import Tensor
 
 from egan.config import Config, Networks
 from egan.data import Data, Table, make_data
+from egan.engines import engines
+from egan.engines.judging import BRED, JUDGED
 from egan.fitness import qualities
 from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
 from egan.scores import applicable, scores
+from egan.traits import find_traits
 from egan.variation import Plan
 from egan.world import Shared, World
 from populations.errors import UsageError
@@ -24,7 +27,7 @@ from populations.executors import executors
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 from populations.registry import describe_error, lookup, spell
-from populations.selection import resolve
+from populations.selection import Selection, resolve, selections
 
 
 def make_world(config: Config, source: Any = None) -> World:
@@ -49,28 +52,35 @@ def make_world(config: Config, source: Any = None) -> World:
     selection = resolve(config.population.selection)
     if config.population.selection == "nsga2" and not config.fitness.gamma:
         raise UsageError("nsga2 needs two objectives: fitness.gamma must be above 0.")
+    if config.fitness.race:
+        _check_race(config, selection)
     judge = config.records.judge
     if lookup("score", judge, scores) and judge not in applicable(data):
         raise UsageError(
             f"the score {judge!r} cannot judge {data.name}: records.judge must be one of "
             f"{', '.join(applicable(data))}."
         )
+    _try_on(make_game(config, data.shape, str(device)), data)
     shared = Shared(partial(make_plan, config, data.shape, str(device), selection.reads_fitness))
     plan = shared.get()
-    _try_on(plan.game, data)
+    _check_engine(config, plan)
     executor = lookup("executor", config.execution.executor, executors)(
         shared, config.execution.workers, config.execution.threads
     )
-    return World(config, data, plan, selection, objective, chosen, device, executor)
+    known = _knows_real_half(config, plan)
+    return World(config, data, plan, selection, objective, chosen, known, device, executor)
 
 
 def make_plan(config: Config, shape: tuple[int, ...], device: str, reads_fitness: bool) -> Plan:
     """What breeding needs to know of a configuration."""
     variation, judging = config.variation, config.fitness
     losses = [lookup("mutation", name, mutations) for name in variation.mutations]
+    lookup("engine", config.execution.engine, engines)
     to_select = len(losses) > 1 and reads_fitness
-    return Plan(
-        game=make_game(config, shape, device),
+    game = make_game(config, shape, device)
+    plan = Plan(
+        game=game,
+        traits=find_traits(game, shape),
         seed=config.seed,
         mu=config.population.mu,
         names=[spell(name) for name in variation.mutations],
@@ -79,11 +89,49 @@ def make_plan(config: Config, shape: tuple[int, ...], device: str, reads_fitness
         betas=(variation.beta1, variation.beta2),
         moments=variation.moments,
         quality=lookup("quality", judging.quality, qualities),
-        fake_term=lookup("objective", config.environment.objective, objectives).fake,
+        objective=lookup("objective", config.environment.objective, objectives),
         gamma=judging.gamma,
         samples=judging.samples if to_select else 0,
         shared_noise=judging.shared_noise,
-        keep_samples=config.environment.fakes == "judged",
+        precision=getattr(torch, judging.precision),
+        race=judging.race,
+        chunks=judging.chunks,
+        keeps=config.environment.fakes,
+    )
+    return replace(plan, halves=_keeps_halves(config, plan))
+
+
+def _penalised(config: Config) -> bool:
+    return any(config.environment.penalties.values())
+
+
+def _keeps_halves(config: Config, plan: Plan) -> bool:
+    """Whether breeding or judging can give the discriminator its fake half.
+
+    That is where the step's fakes are all that they made, in one step, at the same weights.
+    """
+    environment, traits = config.environment, plan.traits
+    if environment.steps > 1 or not engines[config.execution.engine].shares:
+        return False
+    if plan.keeps == BRED:
+        whole = environment.batch == plan.mu * plan.batch
+        return whole and traits.discriminator_tape and not _penalised(config)
+    alone = traits.own_logits or (plan.mu == 1 and not plan.race)
+    whole = environment.batch == plan.mu * plan.samples
+    return plan.keeps == JUDGED and whole and alone and _knows_real_half(config, plan)
+
+
+def _knows_real_half(config: Config, plan: Plan) -> bool:
+    """Whether the real half that judging computes is that of the discriminator's next step."""
+    return bool(
+        plan.samples
+        and plan.gamma
+        and plan.traits.repeatable
+        and plan.precision == torch.float32
+        and config.fitness.real == "training"
+        and config.first == "generators"
+        and engines[config.execution.engine].shares
+        and not (_penalised(config) and plan.game.discriminator.has_buffers)
     )
 
 
@@ -97,6 +145,31 @@ def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
         settings.noise,
         settings.noise_dimension,
     )
+
+
+def _check_race(config: Config, selection: Selection) -> None:
+    if selection is not selections["best"]:
+        raise UsageError(
+            f"fitness.race gives up children that the {config.population.mu} best have left behind:"
+            " it needs population.selection = 'best'."
+        )
+    if config.execution.executor != "serial":
+        raise UsageError(
+            "fitness.race compares all children round by round in one process: it needs "
+            "execution.executor = 'serial'."
+        )
+
+
+def _check_engine(config: Config, plan: Plan) -> None:
+    name = config.execution.engine
+    refusal = engines[name].refuses(plan)
+    if refusal:
+        raise UsageError(f"the engine {name!r} is not for this run: {refusal}.")
+    if name == "batched" and config.execution.executor != "serial":
+        raise UsageError(
+            "the engine 'batched' computes all children at once in one process: it needs "
+            "execution.executor = 'serial'."
+        )
 
 
 def _device(name: str) -> torch.device:
@@ -117,7 +190,6 @@ def _try_on(game: Any, data: Data) -> None:
     random = keyed(0, 0, "trial")
     _check_scale(data, random)
     real = data.draw(4, random).to(game.discriminator.vector)
-    buffers = game.generator.buffers(), game.discriminator.buffers()
     with torch.no_grad(), seeded(0, 0, "trial"):
         fake = _attempt("generator", game.generate, game.draw(4, random))
         if fake.shape != real.shape:
@@ -136,8 +208,6 @@ def _try_on(game: Any, data: Data) -> None:
             f"the discriminator turns 4 samples into logits of shape {tuple(logits.shape)}: the "
             "first dimension must be the number of samples."
         )
-    game.generator.load(game.generator.vector, buffers[0])
-    game.discriminator.load(game.discriminator.vector, buffers[1])
 
 
 def _check_scale(data: Data, random: torch.Generator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from egan.data import data_sets
+from egan.engines import engines
 from egan.fitness import qualities
 from egan.games import games
 from egan.losses import mutations, objectives
@@ -33,6 +34,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         kind: {name: first_line(thing) for name, thing in entries.items()}
         for kind, entries in plain.items()
     }
+    lines["engines"] = {name: engine.text for name, engine in engines.items()}
     lines["objectives"] = {name: objective.text for name, objective in objectives.items()}
     lines["selections"] = {name: first_line(each.choose) for name, each in selections.items()}
     lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}

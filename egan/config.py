@@ -85,7 +85,15 @@ class Judging(Settings, group="fitness"):
     """Whether all children of a generation are judged on the same noise (the paper: no)."""
     real: Literal["own", "training"] = "own"
     """Real samples for judging: a batch of their own, or the one the discriminator trains on
-    next."""
+    next, whose half of the gradient then is computed once for both."""
+    race: float = setting(0.0, low=0, below=1)
+    """Confidence at which a child is given up before all its samples are judged; 0: all are judged
+    in full."""
+    chunks: int = setting(8, low=4)
+    """Equal parts of the samples in a race; where a network has batch norm, each part is a batch
+    of its own (a ghost batch)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In which networks compute while children are judged; weights keep their own."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,9 @@ class Environment(Settings, group="environment"):
     """Steps per generation."""
     batch: int = setting(128, low=1)
     """Real samples per step, and as many fakes, in equal parts from all parents."""
-    fakes: Literal["fresh", "judged"] = "fresh"
-    """Fakes from fresh noise, or those on which the survivors were judged (from fresh noise where
-    there is nothing to judge)."""
+    fakes: Literal["fresh", "judged", "bred"] = "fresh"
+    """Fakes from fresh noise; or those on which the survivors were judged (fresh ones where nobody
+    is); or those that their parents made in breeding."""
     lr: float = setting(8e-3, above=0)
     """Learning rate."""
     beta1: float = setting(0.5, low=0, below=1)
@@ -115,6 +123,8 @@ class Environment(Settings, group="environment"):
 class Execution(Settings, group="execution"):
     """Where children are bred. None of it but threads and device changes a result."""
 
+    engine: str = "shared"
+    """How a generation is computed (`egan list`); all engines compute the same."""
     executor: str = "serial"
     """`serial`, or `processes` (joblib)."""
     workers: int = setting(0, low=0)
@@ -199,16 +209,25 @@ class Config(Settings):
                 f"population.mu ({self.population.mu}), since every parent gives an equal part."
             )
         if self.environment.fakes == "judged":
-            self._check_judged_fakes()
+            self._check_reused("survivor", "fitness.samples", self.fitness.samples)
+        if self.environment.fakes == "bred":
+            self._check_reused("parent", "variation.batch", self.variation.batch)
+        if self.fitness.race and self.fitness.samples % self.fitness.chunks:
+            raise UsageError(
+                f"fitness.samples is {self.fitness.samples}: in a race it must be a multiple of "
+                f"fitness.chunks ({self.fitness.chunks})."
+            )
 
-    def _check_judged_fakes(self) -> None:
+    def _check_reused(self, whose: str, name: str, made: int) -> None:
+        """The discriminator reuses fakes: they must be there, and enough."""
+        fakes = self.environment.fakes
         wanted = self.environment.batch * self.environment.steps // self.population.mu
         if self.first != "generators":
-            raise UsageError("environment.fakes is 'judged': it needs first = 'generators'.")
-        if wanted > self.fitness.samples:
+            raise UsageError(f"environment.fakes is {fakes!r}: it needs first = 'generators'.")
+        if wanted > made:
             raise UsageError(
-                f"environment.fakes is 'judged': the discriminator reads {wanted} samples of each "
-                f"survivor, and fitness.samples is only {self.fitness.samples}."
+                f"environment.fakes is {fakes!r}: the discriminator reads {wanted} samples of each "
+                f"{whose}, and {name} is only {made}."
             )
 
 

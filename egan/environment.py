@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egan.losses import Objective
+from egan.losses import Loss, Objective
 from egan.networks import Flat
 from egan.optimizer import adam
 from egan.penalties import Step
@@ -48,6 +48,38 @@ class Rules:
     betas: tuple[float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Half:
+    """The real or the fake half of the objective at the environment as it is.
+
+    Attributes:
+        value: scalar.
+        gradient: by all the discriminator's parameters, one vector.
+        buffers: the discriminator's, after it saw the samples.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    buffers: dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a discriminator step learns from.
+
+    Attributes:
+        real: samples, (n, *shape).
+        fake: samples, (m, *shape).
+        real_half: of the objective on `real`, where it is known already.
+        fake_half: of the objective on `fake`, where it is known already.
+    """
+
+    real: Tensor
+    fake: Tensor
+    real_half: Half | None = None
+    fake_half: Half | None = None
+
+
 def settle(discriminator: Flat, environment: Environment) -> Environment:
     """The environment with its spectral norms iterated once; they are frozen from here on."""
     if not discriminator.iterates:
@@ -57,46 +89,67 @@ def settle(discriminator: Flat, environment: Environment) -> Environment:
     return Environment(environment.weights, discriminator.buffers(), environment.moments)
 
 
+def half(game: Any, environment: Environment, samples: Tensor, term: Loss) -> Half:
+    """One half of the objective and its gradient; the environment is not changed.
+
+    Args:
+        game: its discriminator is the workplace.
+        environment: as it is.
+        samples: real ones or fakes, (n, *shape).
+        term: the objective's half that reads their logits.
+    """
+    game.discriminator.load(environment.weights, environment.buffers)
+    value = term(game.logits(samples))
+    return Half(value.detach(), game.discriminator.gradient(value), game.discriminator.buffers())
+
+
 def learn(
-    game: Any, environment: Environment, real: Tensor, fake: Tensor, rules: Rules
+    game: Any, environment: Environment, batch: Batch, rules: Rules
 ) -> tuple[Environment, dict[str, float]]:
     """One step of the discriminator; a step that is not finite is not taken.
 
     Args:
         game: its discriminator is the workplace.
-        environment: as it is; not changed.
-        real: samples, (n, *shape).
-        fake: samples, (n, *shape).
+        environment: as it is, settled; not changed.
+        batch: samples, and what is known of them already.
         rules: objective, penalties, learning rate.
 
     Returns:
         The environment after the step, and the loss, the penalty (weighted) and `taken` (1 or 0).
     """
     discriminator: Flat = game.discriminator
-    environment = settle(discriminator, environment)
-    discriminator.load(environment.weights, environment.buffers)
-    if rules.penalties:
-        real, fake = real.clone().requires_grad_(), fake.detach().clone().requires_grad_()
-    step = Step(real, fake, game.logits(real), game.logits(fake))
-    loss = rules.objective.real(step.real_logits) + rules.objective.fake(step.fake_logits)
-    penalty = sum((weight * each(step) for weight, each in rules.penalties), torch.zeros(()))
+    known = [each for each in (batch.real_half, batch.fake_half) if each is not None]
+    # A pass moves batch-norm statistics once: those of the known halves have been moved.
+    buffers = known[-1].buffers if known else environment.buffers
+    discriminator.load(environment.weights, buffers)
+    loss, penalty, gradient = _slope(game, batch, rules)
     weights, moments = adam(
-        environment.weights,
-        environment.moments,
-        discriminator.gradient(loss + penalty),
-        rules.lr,
-        rules.betas,
+        environment.weights, environment.moments, gradient, rules.lr, rules.betas
     )
     row = {"loss": loss.item(), "penalty": penalty.item(), "taken": 1.0}
-    known = all_finite(loss + penalty) and all_finite(weights) and finite_moments(moments)
-    if not known:
+    sound = all_finite(loss + penalty) and all_finite(weights) and finite_moments(moments)
+    if not sound:
         return environment, {**row, "taken": 0.0}
     return Environment(weights, discriminator.buffers(), moments), row
 
 
-def real_gradient(
-    game: Any, environment: Environment, real: Tensor, objective: Objective
-) -> Tensor:
-    """The real half of the objective's gradient, which all children of a generation share."""
-    game.discriminator.load(environment.weights, environment.buffers)
-    return game.discriminator.gradient(objective.real(game.logits(real)))
+def _slope(game: Any, batch: Batch, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, penalty and gradient of a step: what is not known already is computed together."""
+    real, fake = batch.real, batch.fake
+    if rules.penalties:
+        real, fake = real.clone().requires_grad_(), fake.detach().clone().requires_grad_()
+    step = Step(real, fake, game.logits)
+    zero = torch.zeros((), dtype=real.dtype, device=real.device)
+    parts = [zero]
+    if batch.real_half is None:
+        parts.append(rules.objective.real(step.real_logits))
+    if batch.fake_half is None:
+        parts.append(rules.objective.fake(step.fake_logits))
+    penalty = sum((weight * each(step) for weight, each in rules.penalties), zero)
+    loss = torch.stack(parts).sum()
+    known = [each for each in (batch.real_half, batch.fake_half) if each is not None]
+    gradients = [each.gradient for each in known]
+    if (loss + penalty).requires_grad:
+        gradients.append(game.discriminator.gradient(loss + penalty))
+    total = torch.stack([loss.detach(), *(each.value for each in known)]).sum()
+    return total, penalty.detach(), sum(gradients[1:], gradients[0])

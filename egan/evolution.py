@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from egan.environment import Environment
 from egan.world import World
-from populations.individual import Individual, without_samples
+from populations.individual import Individual, without_evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +47,16 @@ def evolve(state: State, world: World, until: int) -> Iterator[tuple[State, Gene
         now, parents, environment = state.generation, state.population, state.environment
         learning: dict[str, float] = {}
         if world.environment_first:
-            environment, learning = world.adapt(environment, parents, now)
+            environment, learning = world.adapt(world.settle(environment), parents, now)
         environment = world.settle(environment)
-        offspring = world.breed(parents, environment, now)
+        offspring, lesson = world.breed(parents, environment, now)
         survivors = world.select(offspring, parents, now)
         if not world.environment_first:
-            environment, learning = world.adapt(environment, survivors or parents, now)
+            environment, learning = world.adapt(environment, survivors or parents, now, lesson)
         state = replace(
             state,
             generation=now + 1,
-            population=without_samples(survivors) or parents,
+            population=without_evidence(survivors) or parents,
             environment=environment,
             barren=0 if survivors else state.barren + 1,
         )

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 
-class Step(NamedTuple):
+@dataclass(eq=False)
+class Step:
     """What a penalty may read of a discriminator step.
 
-    `real` and `fake` are the samples shown, (n, ...), and require gradients; the logits were
-    computed from them with a graph.
+    `real` and `fake` are the samples shown, (n, ...), and require gradients; their logits are
+    computed with a graph when they are first read.
     """
 
     real: Tensor
     fake: Tensor
-    real_logits: Tensor
-    fake_logits: Tensor
+    logits: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def real_logits(self) -> Tensor:
+        """The discriminator's logits on the real samples."""
+        return self.logits(self.real)
+
+    @cached_property
+    def fake_logits(self) -> Tensor:
+        """The discriminator's logits on the fakes."""
+        return self.logits(self.fake)
 
 
 def r1(step: Step) -> Tensor:

@@ -1,7 +1,4 @@
-"""Variation: one parent, all its mutations, one shared forward; and the judging of the children.
-
-`breed` is the task that executors run: its arguments and results are plain data.
-"""
+"""Variation: what breeding needs to know, and how a parent's gradients become its children."""
 
 from __future__ import annotations
 
@@ -12,14 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egan.environment import Environment
-from egan.fitness import diversity
-from egan.losses import Loss
+from egan.environment import Environment, Half
+from egan.losses import Loss, Objective
 from egan.optimizer import adam, fresh_moments
-from populations.individual import Individual, finite_moments
+from egan.traits import Traits
+from populations.individual import Individual, finite_moments, finiteness
 from populations.lineage import child_number
-from populations.randomness import generator as keyed
-from populations.randomness import seeded
 
 INHERITED = "inherited"
 
@@ -30,6 +25,7 @@ class Plan:
 
     Attributes:
         game: networks and noise.
+        traits: of the game's networks.
         seed: the run's.
         mu: parents.
         names: of the mutations, in order.
@@ -38,14 +34,19 @@ class Plan:
         betas: Adam's.
         moments: "inherited" or "mutation".
         quality: of logits.
-        fake_term: the objective's half that reads fakes.
+        objective: the discriminator's.
         gamma: weight of diversity.
         samples: judged of each child; 0: nobody is judged.
         shared_noise: whether all children are judged on the same noise.
-        keep_samples: whether children keep what they made when judged.
+        precision: in which children are judged.
+        race: confidence at which a child is given up before all is judged; 0: none is.
+        chunks: equal parts of the samples in a race.
+        keeps: whose samples the discriminator will learn from: "fresh" (none), "judged", "bred".
+        halves: whether those samples keep their half of the objective's gradient too.
     """
 
     game: Any
+    traits: Traits
     seed: int
     mu: int
     names: Sequence[str]
@@ -54,68 +55,84 @@ class Plan:
     betas: tuple[float, float]
     moments: str
     quality: Callable[[Tensor], Tensor]
-    fake_term: Loss
+    objective: Objective
     gamma: float
     samples: int
     shared_noise: bool
-    keep_samples: bool
+    precision: torch.dtype = torch.float32
+    race: float = 0.0
+    chunks: int = 8
+    keeps: str = "fresh"
+    halves: bool = False
 
 
-def breed(
-    plan: Plan,
-    parent: Individual,
-    slot: int,
-    environment: Environment,
-    real_gradient: Tensor | None,
-    generation: int,
-    lr: float,
-) -> list[Individual]:
-    """One child per mutation, judged.
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all children of a generation meet.
 
-    Args:
-        plan: how; its game is the workplace.
-        parent: not changed.
-        slot: the parent's place in the population.
+    Attributes:
         environment: the discriminator; not changed.
-        real_gradient: the real half of the objective's gradient; None without diversity.
+        real: the samples on which diversity is judged; None where it is not.
+        real_half: of the objective on them, where the engine shares it.
         generation: the current one.
         lr: learning rate of this generation.
     """
-    game = plan.game
-    game.discriminator.load(environment.weights, environment.buffers)
-    with seeded(plan.seed, generation, "breeding", slot):
-        gradients, buffers = _gradients(plan, parent, slot, generation)
+
+    environment: Environment
+    real: Tensor | None
+    real_half: Half | None
+    generation: int
+    lr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Fakes that breeding or judging made, for the discriminator to learn from; never saved.
+
+    Attributes:
+        samples: (n, *shape).
+        half: of the objective on them, where it was kept.
+    """
+
+    samples: Tensor
+    half: Half | None
+
+
+@dataclass(frozen=True, eq=False)
+class Brood:
+    """The children of one parent, and what breeding them made for the discriminator."""
+
+    children: list[Individual]
+    evidence: Evidence | None
+
+
+def make_children(
+    plan: Plan,
+    parent: Individual,
+    slot: int,
+    gradients: Sequence[Tensor],
+    buffers: dict[str, Tensor],
+    scene: Scene,
+) -> list[Individual]:
+    """One child per mutation, each one step of Adam away from its parent.
+
+    Args:
+        plan: how.
+        parent: not changed.
+        slot: the parent's place in the population.
+        gradients: of the mutations, in order, by the parent's weights.
+        buffers: the generator's after breeding's pass.
+        scene: of this generation.
+    """
     children = [
-        _step(plan, parent, gradient, buffers, index, lr, child_number(
-            generation, slot, index, plan.mu, len(plan.names)
+        _step(plan, parent, gradient, buffers, index, scene.lr, child_number(
+            scene.generation, slot, index, plan.mu, len(plan.names)
         ))
         for index, gradient in enumerate(gradients)
     ]  # fmt: skip
     if plan.moments != INHERITED:
         _pool_moments(parent, children)
-    if plan.samples:
-        for child in children:
-            _judge(plan, child, environment, real_gradient, generation)
     return children
-
-
-def _gradients(
-    plan: Plan, parent: Individual, slot: int, generation: int
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Each mutation's gradient at the parent, from one forward of each network."""
-    game = plan.game
-    game.generator.load(parent.weights, parent.buffers)
-    game.generator.iterate()
-    noise = game.draw(plan.batch, keyed(plan.seed, generation, "breeding noise", slot))
-    fake = game.generate(noise)
-    buffers = game.generator.buffers()
-    shown = fake.detach().requires_grad_()
-    logits = game.logits(shown)
-    # By the chain rule a loss reaches the generator through its derivative by the samples alone.
-    slopes = [
-        torch.autograd.grad(loss(logits), shown, retain_graph=True)[0] for loss in plan.losses
-    ]
-    return [game.generator.gradient(fake, slope, keep=True) for slope in slopes], buffers
 
 
 def _step(
@@ -162,28 +179,21 @@ def _pool_moments(parent: Individual, children: list[Individual]) -> None:
         }
 
 
-def _judge(
-    plan: Plan,
-    child: Individual,
-    environment: Environment,
-    real_gradient: Tensor | None,
-    generation: int,
+def settle_fitness(
+    children: Sequence[Individual], found: Sequence[tuple[Tensor, Tensor]], gamma: float
 ) -> None:
-    """Give a child its fitness; the environment is only read, through copies of its buffers."""
-    game = plan.game
-    index = 0 if plan.shared_noise else child.number
-    with seeded(plan.seed, generation, "judging", index):
-        game.generator.load(child.weights, child.buffers)
-        game.discriminator.load(environment.weights, environment.buffers)
-        noise = game.draw(plan.samples, keyed(plan.seed, generation, "judging noise", index))
-        with torch.no_grad():
-            fake = game.generate(noise)
-        logits = game.logits(fake)
-        quality = plan.quality(logits.detach()).item()
-        variety = 0.0
-        if real_gradient is not None:
-            fake_gradient = game.discriminator.gradient(plan.fake_term(logits))
-            variety = diversity(real_gradient, fake_gradient).item()
-    child.judged(quality, variety, plan.gamma)
-    if plan.keep_samples:
-        child.samples = fake
+    """Give children their fitness, and note whether they are finite, in one transfer to the host.
+
+    Args:
+        children: with weights and moments.
+        found: quality and diversity of each, scalars; empty where nobody is judged.
+        gamma: weight of diversity.
+    """
+    sound = torch.stack([finiteness(child) for child in children])
+    rows = [torch.stack([*pair]) for pair in found]
+    columns = torch.stack(rows).to(torch.float64) if rows else sound.new_zeros((len(children), 0))
+    table = torch.cat([sound.to(torch.float64)[:, None], columns], dim=1).tolist()
+    for child, (finite, *pair) in zip(children, table, strict=True):
+        child.finite = bool(finite)
+        if pair:
+            child.judged(pair[0], pair[1], gamma)

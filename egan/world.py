@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from egan.config import Config
 from egan.data import Data
-from egan.environment import Environment, Rules, learn, real_gradient, settle
+from egan.engines import engines
+from egan.engines.judging import judging_precision
+from egan.environment import Batch, Environment, Half, Rules, half, learn, settle
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
-from egan.variation import Plan, breed
+from egan.variation import Brood, Evidence, Plan, Scene
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -39,9 +41,24 @@ class Shared:
         return self.plan
 
 
-def breed_task(shared: Shared, *arguments: Any) -> list[Individual]:
-    """`breed` as executors run it."""
-    return breed(shared.get(), *arguments)
+def breed_task(
+    shared: Shared, engine: str, parents: list[tuple[int, Individual]], scene: Scene
+) -> list[Brood]:
+    """Breed as executors run it."""
+    return engines[engine].breed(shared.get(), parents, scene)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a generation's breeding already knows of the discriminator's next step.
+
+    Attributes:
+        bred: fakes of the parents, where the discriminator learns from them.
+        real_half: of the objective on the step's real batch, where judging has computed it.
+    """
+
+    bred: Sequence[Evidence] = ()
+    real_half: Half | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,7 @@ class World:
         selection: who survives.
         objective: what the discriminator minimises.
         penalties: pairs of weight and penalty.
+        knows_real_half: whether the discriminator's first step may use judging's real half.
         device: where networks compute.
         executor: where children are bred.
     """
@@ -65,6 +83,7 @@ class World:
     selection: Selection
     objective: Objective
     penalties: list[tuple[float, Any]]
+    knows_real_half: bool
     device: torch.device
     executor: Any
 
@@ -83,9 +102,20 @@ class World:
         return settle(self.plan.game.discriminator, environment)
 
     def adapt(
-        self, environment: Environment, parents: list[Individual], generation: int
+        self,
+        environment: Environment,
+        teachers: list[Individual],
+        generation: int,
+        lesson: Lesson | None = None,
     ) -> tuple[Environment, dict[str, float]]:
-        """The discriminator's steps on the parents' fakes; the means of what they report."""
+        """The discriminator's steps on the teachers' fakes; the means of what they report.
+
+        Args:
+            environment: settled.
+            teachers: whose fakes it learns from, unless the lesson has fakes of their parents.
+            generation: the current one.
+            lesson: what breeding knows already, if anything.
+        """
         settings = self.config.environment
         rules = Rules(
             self.objective,
@@ -93,35 +123,57 @@ class World:
             self._lr(settings.lr, generation),
             (settings.beta1, settings.beta2),
         )
+        lesson = lesson or Lesson()
+        evidence = list(lesson.bred) or [one.evidence for one in teachers]
         rows: list[dict[str, float]] = []
         for step in range(settings.steps):
-            real = self._real("real", settings.batch, generation, step)
-            fake = self._fakes(parents, generation, step)
+            batch = Batch(
+                self._real("real", settings.batch, generation, step),
+                self._fakes(teachers, evidence, generation, step),
+                None if step else lesson.real_half,
+                self._known_fakes(evidence),
+            )
+            if step:
+                environment = self.settle(environment)
             with seeded(self.config.seed, generation, "environment", step):
-                environment, row = learn(self.plan.game, environment, real, fake, rules)
+                environment, row = learn(self.plan.game, environment, batch, rules)
             rows.append(row)
         return environment, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
     def breed(
         self, parents: list[Individual], environment: Environment, generation: int
-    ) -> list[Individual]:
-        """All children of all parents, judged."""
+    ) -> tuple[list[Individual], Lesson]:
+        """All children of all parents, judged, and what the discriminator may learn from it."""
         config = self.config
-        real_half = None
+        scene = self._scene(environment, generation)
+        pairs = [
+            (slot, replace(parent, average=None, evidence=None))
+            for slot, parent in enumerate(parents)
+        ]
+        groups = [pairs] if self.executor.together else [[pair] for pair in pairs]
+        engine = config.execution.engine
+        found = self.executor(breed_task, [(engine, group, scene) for group in groups])
+        broods = [brood for group in found for brood in group]
+        lesson = Lesson(
+            [brood.evidence for brood in broods if brood.evidence],
+            scene.real_half if self.knows_real_half else None,
+        )
+        return [child for brood in broods for child in brood.children], lesson
+
+    def _scene(self, environment: Environment, generation: int) -> Scene:
+        """What the children of a generation will meet."""
+        real = known = None
         if self.judged and self.plan.gamma:
-            with seeded(config.seed, generation, "judging real"):
-                real = self._judging_real(generation)
-                real_half = real_gradient(self.plan.game, environment, real, self.objective)
-        lr = self._lr(config.variation.lr, generation)
-        broods = self.executor(
-            breed_task,
-            [
-                (replace(parent, average=None, samples=None), slot, environment, real_half,
-                 generation, lr)
-                for slot, parent in enumerate(parents)
-            ],
-        )  # fmt: skip
-        return [child for brood in broods for child in brood]
+            real = self._judging_real(generation)
+            if engines[self.config.execution.engine].shares:
+                with (
+                    seeded(self.config.seed, generation, "judging real"),
+                    judging_precision(self.plan),
+                ):
+                    known = half(self.plan.game, environment, real, self.objective.real)
+        lr = self._lr(self.config.variation.lr, generation)
+        # Who shares the half need not send the samples to other processes.
+        return Scene(environment, None if known else real, known, generation, lr)
 
     def select(
         self, offspring: list[Individual], parents: list[Individual], generation: int
@@ -170,17 +222,32 @@ class World:
         upcoming = generation + self.environment_first
         return self._real("real", self.config.environment.batch, upcoming)
 
-    def _fakes(self, parents: list[Individual], generation: int, step: int) -> Tensor:
-        """A discriminator batch: equal parts from all parents."""
-        part = self.config.environment.batch // len(parents)
+    def _known_fakes(self, evidence: Sequence[Evidence | None]) -> Half | None:
+        """The fake half of the objective, where breeding or judging kept it for all teachers."""
+        halves = [each.half for each in evidence if each and each.half]
+        if not self.plan.halves or len(halves) < len(evidence):
+            return None
+        gradient = sum((each.gradient for each in halves[1:]), halves[0].gradient) / len(halves)
+        value = torch.stack([each.value for each in halves]).mean()
+        return Half(value, gradient, halves[0].buffers)
+
+    def _fakes(
+        self,
+        teachers: list[Individual],
+        evidence: Sequence[Evidence | None],
+        generation: int,
+        step: int,
+    ) -> Tensor:
+        """A discriminator batch: equal parts from all teachers."""
+        part = self.config.environment.batch // len(teachers)
         game, role = self.plan.game, "environment noise"
         pieces = []
-        for slot, parent in enumerate(parents):
-            if parent.samples is not None:
-                pieces.append(parent.samples[step * part : (step + 1) * part])
+        for slot, (teacher, made) in enumerate(zip(teachers, evidence, strict=True)):
+            if made is not None:
+                pieces.append(made.samples[step * part : (step + 1) * part])
                 continue
-            game.generator.load(parent.weights, parent.buffers)
-            index = step * len(parents) + slot
+            game.generator.load(teacher.weights, teacher.buffers)
+            index = step * len(teachers) + slot
             noise = game.draw(part, keyed(self.config.seed, generation, role, index))
             with torch.no_grad(), seeded(self.config.seed, generation, role, index):
                 pieces.append(game.generate(noise))

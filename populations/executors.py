@@ -24,7 +24,13 @@ Task = Callable[..., Any]
 
 
 class Serial:
-    """One task after the other in this process."""
+    """One task after the other in this process.
+
+    Attributes:
+        together: whether one task may do the work of all: nothing is gained by splitting it.
+    """
+
+    together = True
 
     def __init__(self, shared: Any, workers: int = 1, threads: int = 1) -> None:
         self.shared = shared
@@ -44,6 +50,8 @@ class Processes:
         UsageError: `shared` cannot be sent to another process.
         RunError: a worker process died, and so did the fresh one that tried again.
     """
+
+    together = False
 
     def __init__(self, shared: Any, workers: int = 2, threads: int = 1) -> None:
         try:

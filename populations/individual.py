@@ -24,6 +24,9 @@ class Fitness(base.Fitness):
     weights = (1.0, 1.0)
 
 
+UNSAVED = ("finite", "evidence")
+
+
 @dataclass(eq=False)
 class Individual:
     """A generator: its weights, its optimiser's moments, its ancestry, its fitness.
@@ -38,7 +41,9 @@ class Individual:
         mutation: what made it from its parent, "initial" for the first generation.
         fitness: quality and diversity; not valid until judged.
         total: the scalar that selection by total fitness reads; nan until judged.
-        samples: what it made when it was judged, where kept for the discriminator; never saved.
+        judged_on: samples that it was judged on.
+        finite: whether all its numbers are finite; None where nobody looked; never saved.
+        evidence: what judging it left for others to learn from; never saved.
     """
 
     weights: Tensor
@@ -50,7 +55,9 @@ class Individual:
     mutation: str = "initial"
     fitness: Fitness = field(default_factory=Fitness)
     total: float = math.nan
-    samples: Tensor | None = None
+    judged_on: int = 0
+    finite: bool | None = None
+    evidence: Any = None
 
     def judged(self, quality: float, diversity: float, gamma: float) -> None:
         """Record the fitness; one that is not finite stays invalid and is never selected."""
@@ -62,8 +69,7 @@ class Individual:
 
 def pack(individual: Individual) -> dict[str, Any]:
     """A plain dict of tensors, numbers and strings that `torch.load(weights_only=True)` reads."""
-    plain = dict(vars(individual))
-    plain.pop("samples")
+    plain = {name: each for name, each in vars(individual).items() if name not in UNSAVED}
     plain["fitness"] = individual.fitness.values if individual.fitness.valid else None
     return plain
 
@@ -75,15 +81,23 @@ def unpack(plain: dict[str, Any]) -> Individual:
     return Individual(**{**plain, "fitness": fitness})
 
 
-def without_samples(population: list[Individual]) -> list[Individual]:
-    """The same individuals, rid of what they made when they were judged."""
-    return [replace(one, samples=None) for one in population]
+def without_evidence(population: list[Individual]) -> list[Individual]:
+    """The same individuals, rid of what judging them left."""
+    return [replace(one, evidence=None) for one in population]
 
 
 def is_finite(individual: Individual) -> bool:
     """Whether every weight, every buffer and every moment is finite."""
-    tensors = [individual.weights, *individual.buffers.values()]
-    return all(map(all_finite, tensors)) and all(map(finite_moments, individual.moments.values()))
+    if individual.finite is None:
+        return bool(finiteness(individual))
+    return individual.finite
+
+
+def finiteness(individual: Individual) -> Tensor:
+    """The same as a tensor, true or false, which the host need not wait for."""
+    moments = [each[part] for each in individual.moments.values() for part in ("mean", "square")]
+    tensors = [individual.weights, *individual.buffers.values(), *moments]
+    return torch.stack([torch.isfinite(each).all() for each in tensors]).all()
 
 
 def all_finite(tensor: Tensor) -> bool:

@@ -15,6 +15,7 @@ from egan.config import Networks
 from egan.networks.convolutional import convolutional
 from egan.networks.flat import Flat
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
+from egan.networks.tape import Tape
 from populations.errors import UsageError
 from populations.randomness import seeded
 from populations.registry import call, lookup, spell
@@ -27,7 +28,7 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "convolutional": convolutional,
 }
 
-__all__ = ["Flat", "make_pair", "networks"]
+__all__ = ["Flat", "Tape", "make_pair", "networks"]
 
 
 def make_pair(

@@ -138,8 +138,8 @@ WRONG = [
      "data, data_options, environment, execution, first, fitness, game, generations, horizon, "
      "init_from, lr_final, networks, population, preset, records, seed, variation.", 2),
     ("evolve --config files/nested.yaml", "unknown setting 'fitness.gama': did you mean "
-     "'fitness.gamma'? valid are fitness.gamma, fitness.quality, fitness.real, fitness.samples, "
-     "fitness.shared_noise.", 2),
+     "'fitness.gamma'? valid are fitness.chunks, fitness.gamma, fitness.precision, "
+     "fitness.quality, fitness.race, fitness.real, fitness.samples, fitness.shared_noise.", 2),
     ("evolve --config files/list.yaml", "the configuration file files/list.yaml must map names of "
      "settings to values.", 2),
     ("evolve --config files/none.yaml", "the configuration file files/none.yaml does not "
@@ -183,8 +183,8 @@ WRONG = [
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
     ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
     ("score files/full -n 1", "number is 1: it must be at least 2.", 2),
-    ("list lossez", "unknown kind 'lossez': valid are data sets, executors, games, mutations, "
-     "networks, objectives, penalties, presets, qualities, scores, selections.", 2),
+    ("list lossez", "unknown kind 'lossez': valid are data sets, engines, executors, games, "
+     "mutations, networks, objectives, penalties, presets, qualities, scores, selections.", 2),
 ]  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def test_a_message_says_the_whole_range():
         "population.mu is 0: it must be a whole number of at least 1."
     )
     assert refusal({"environment": {"fakes": "old"}}) == (
-        "environment.fakes is 'old': it must be 'fresh' or 'judged'."
+        "environment.fakes is 'old': it must be 'fresh' or 'judged' or 'bred'."
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from egan.environment import Environment, Rules, learn, real_gradient, settle
+from egan.cost import Counter
+from egan.environment import Batch, Environment, Rules, half, learn, settle
 from egan.games import Unconditional
 from egan.losses import objectives
 from egan.networks import Flat
@@ -37,7 +38,7 @@ def test_a_step_is_adam_on_objective_and_penalties(objective):
                   (0.5, 0.9))  # fmt: skip
     adam = torch.optim.Adam(expected.parameters(), lr=0.01, betas=(0.5, 0.9))
     for _ in range(3):
-        environment, row = learn(game, environment, real, fake, rules)
+        environment, row = learn(game, environment, Batch(real, fake), rules)
         adam.zero_grad()
         loss = objectives[objective].real(expected(real)) + objectives[objective].fake(
             expected(fake)
@@ -60,32 +61,63 @@ def test_a_step_that_is_not_finite_is_not_taken():
     game, environment, real, fake = scene(layers())
     real[0, 0] = math.nan
     rules = Rules(objectives["minimax"], [], 0.01, (0.5, 0.9))
-    after, row = learn(game, environment, real, fake, rules)
+    after, row = learn(game, environment, Batch(real, fake), rules)
     assert row["taken"] == 0.0
     assert torch.equal(after.weights, environment.weights)
     assert after.moments["step"] == 0
 
 
-def test_the_real_half_and_the_fake_half_make_the_whole_gradient():
+@pytest.mark.parametrize("known", ["real", "fake", "both"])
+@pytest.mark.parametrize("names", [[], ["r1", "r2"]])
+def test_a_step_on_known_halves_is_the_step_that_computes_them(known, names):
+    game, environment, real, fake = scene(layers())
+    objective = objectives["minimax"]
+    rules = Rules(objective, [(0.3, penalties[name]) for name in names], 0.01, (0.5, 0.9))
+    halves = {
+        "real_half": half(game, environment, real, objective.real),
+        "fake_half": half(game, environment, fake, objective.fake),
+    }
+    given = {name: each for name, each in halves.items() if known in (*name.split("_"), "both")}
+    assert len(given) == (2 if known == "both" else 1)
+    expected, row = learn(game, environment, Batch(real, fake), rules)
+    found, other = learn(game, environment, Batch(real, fake, **given), rules)
+    torch.testing.assert_close(found.weights, expected.weights, rtol=0, atol=1e-12)
+    assert other == pytest.approx(row, rel=1e-12)
+
+
+def test_known_halves_are_not_computed_again():
+    game, environment, real, fake = scene(layers())
+    objective = objectives["minimax"]
+    halves = [
+        half(game, environment, real, objective.real),
+        half(game, environment, fake, objective.fake),
+    ]
+    rules = Rules(objective, [], 0.01, (0.5, 0.9))
+    with Counter() as counter:
+        learn(game, environment, Batch(real, fake, *halves), rules)
+    assert counter.total == 0
+
+
+def test_batch_norm_statistics_go_on_from_the_known_half():
     module = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
     game, environment, real, fake = scene(module)
     objective = objectives["minimax"]
-    half = real_gradient(game, environment, real, objective)
-    other = game.discriminator.gradient(objective.fake(game.logits(fake)))
-    whole = game.discriminator.gradient(
-        objective.real(game.logits(real)) + objective.fake(game.logits(fake))
-    )
-    torch.testing.assert_close(half + other, whole)
+    rules = Rules(objective, [], 0.01, (0.5, 0.9))
+    expected, _ = learn(game, environment, Batch(real, fake), rules)
+    known = half(game, environment, real, objective.real)
+    found, _ = learn(game, environment, Batch(real, fake, known), rules)
+    torch.testing.assert_close(found.buffers, expected.buffers)
+    torch.testing.assert_close(found.weights, expected.weights, rtol=0, atol=1e-12)
 
 
 def test_batch_norm_statistics_advance_in_a_step_and_not_in_evaluation():
     module = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
     game, environment, real, fake = scene(module)
     before = copy.deepcopy(environment.buffers)
-    real_gradient(game, environment, real, objectives["minimax"])
+    half(game, environment, real, objectives["minimax"].real)
     torch.testing.assert_close(environment.buffers, before, rtol=0, atol=0)
     rules = Rules(objectives["minimax"], [], 0.01, (0.5, 0.9))
-    after, _ = learn(game, environment, real, fake, rules)
+    after, _ = learn(game, environment, Batch(real, fake), rules)
     assert int(after.buffers["1.num_batches_tracked"]) == 2  # the real pass and the fake one
     torch.testing.assert_close(environment.buffers, before, rtol=0, atol=0)
 

@@ -174,7 +174,7 @@ def test_who_goes_first_sees_the_other_unchanged(make, first):
     environment, _ = world.adapt(state.environment, parents, 0)
     assert torch.equal(environment.weights, end.environment.weights)
     met = environment if first == "environment" else state.environment
-    (child,) = world.breed(state.population, met, 0)
+    (child,), _ = world.breed(state.population, met, 0)
     assert torch.equal(child.weights, end.population[0].weights)
 
 
@@ -184,9 +184,10 @@ def test_the_environment_learns_from_the_judged_samples(make):
          "fitness": {"samples": 32}}
     )  # fmt: skip
     _, happened = last(state, world, 1)
-    samples = happened.survivors[0].samples
-    assert samples.shape == (32, 2)
-    assert torch.equal(world._fakes(happened.survivors, 0, 1), samples[16:])
+    evidence = happened.survivors[0].evidence
+    assert evidence.samples.shape == (32, 2)
+    fakes = world._fakes(happened.survivors, [evidence], 0, 1)
+    assert torch.equal(fakes, evidence.samples[16:])
 
 
 @pytest.mark.parametrize("first", ["generators", "environment"])
@@ -198,21 +199,21 @@ def test_children_may_be_judged_on_the_batch_that_is_trained_on_next(make, first
     assert not torch.equal(world._judging_real(5), judging)
 
 
-def test_judged_samples_are_gone_after_their_generation(make):
+def test_evidence_is_gone_after_their_generation(make):
     world, state = make({"environment": {"fakes": "judged"}})
     end, happened = last(state, world, 1)
-    assert happened.survivors[0].samples is not None
-    assert end.population[0].samples is None
+    assert happened.survivors[0].evidence is not None
+    assert end.population[0].evidence is None
 
 
 def test_the_environments_batch_is_made_of_equal_parts_of_all_parents(make):
     world, state = make({"population": {"mu": 4}})
-    fakes = world._fakes(state.population, 0, 0)
+    fakes = world._fakes(state.population, [None] * 4, 0, 0)
     assert len(fakes) == 16
     changed = copy.copy(state.population)
     changed[2] = copy.copy(changed[2])
     changed[2].weights = changed[2].weights + 1.0
-    other = world._fakes(changed, 0, 0)
+    other = world._fakes(changed, [None] * 4, 0, 0)
     differs = (fakes != other).any(dim=1)
     assert differs.tolist() == [False] * 8 + [True] * 4 + [False] * 4
 

@@ -14,7 +14,7 @@ READS = {"r1": "real", "r2": "fake"}
 
 def step_of(discriminator, real, fake):
     real, fake = real.clone().requires_grad_(), fake.clone().requires_grad_()
-    return Step(real, fake, discriminator(real), discriminator(fake))
+    return Step(real, fake, discriminator)
 
 
 def samples(*size, index=0):

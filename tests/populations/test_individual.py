@@ -19,7 +19,8 @@ def individual():
         number=12,
         parent=7,
         mutation="heuristic",
-        samples=torch.ones(2, 2),
+        finite=True,
+        evidence=torch.ones(2, 2),
     )
     one.judged(0.25, -1.5, 0.5)
     return one
@@ -31,7 +32,7 @@ def through_a_file(plain, path):
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_packing_and_unpacking_loses_nothing_but_the_samples(saved, tmp_path):
+def test_packing_and_unpacking_loses_nothing_but_what_serves_one_generation(saved, tmp_path):
     one = individual()
     plain = through_a_file(pack(one), tmp_path / "one.pt") if saved else pack(one)
     other = unpack(plain)
@@ -46,17 +47,18 @@ def test_packing_and_unpacking_loses_nothing_but_the_samples(saved, tmp_path):
     assert other.fitness.valid
     assert other.fitness.values == (0.25, -1.5)
     assert other.total == 0.25 + 0.5 * -1.5
-    assert other.samples is None
+    assert other.evidence is None
+    assert other.finite is None
 
 
-def test_every_attribute_but_the_samples_is_packed():
-    assert set(pack(individual())) == set(vars(individual())) - {"samples"}
+def test_every_attribute_but_those_of_one_generation_is_packed():
+    assert set(pack(individual())) == set(vars(individual())) - {"finite", "evidence"}
 
 
-def test_packing_leaves_the_individual_its_samples():
+def test_packing_leaves_the_individual_its_evidence():
     one = individual()
     pack(one)
-    assert torch.equal(one.samples, torch.ones(2, 2))
+    assert torch.equal(one.evidence, torch.ones(2, 2))
 
 
 def test_an_unjudged_individual_stays_unjudged_through_a_file(tmp_path):
@@ -100,8 +102,10 @@ def test_both_parts_of_the_fitness_are_maximised():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_one_bad_number_anywhere_makes_an_individual_not_finite(bad):
-    assert is_finite(individual())
     weights, buffers = individual(), individual()
+    for one in (weights, buffers):
+        assert is_finite(one)
+        one.finite = None  # nobody has looked
     weights.weights[2] = bad
     buffers.buffers["1.running_mean"][0] = bad
     assert not is_finite(weights)

@@ -1,4 +1,4 @@
-"""Breeding and judging, against a slow and obvious computation in float64."""
+"""Breeding and judging by every engine, against a slow and obvious computation in float64."""
 
 import copy
 import dataclasses
@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from egan.environment import Environment, real_gradient
+from egan.engines import engines
+from egan.environment import Environment, half
 from egan.games import Unconditional
 from egan.losses import mutations, objectives
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
-from egan.variation import Plan, breed
+from egan.traits import find_traits
+from egan.variation import Plan, Scene
 from populations.individual import Individual
 from populations.randomness import generator as keyed
+from populations.randomness import seeded
 
 LR, BETAS, GENERATION = 0.01, (0.5, 0.9), 3
 
@@ -29,17 +32,24 @@ def discriminator_of(kind):
     return nn.Sequential(*layers)
 
 
-def plan_of(kind="plain", **changes):
+def generator_of(kind):
+    layers = [nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)]
+    return nn.Sequential(*layers[:1], *[nn.BatchNorm1d(5)] * (kind == "batch norm"), *layers[1:])
+
+
+def plan_of(kind="plain", generator=None, discriminator=None, **changes):
     torch.manual_seed(0)
-    generator = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
     game = Unconditional(
-        Flat(generator.double()), Flat(discriminator_of(kind).double()), "normal", 3
+        Flat((generator or generator_of(kind)).double()),
+        Flat((discriminator or discriminator_of(kind)).double()),
+        "normal",
+        3,
     )
     plan = Plan(
-        game=game, seed=7, mu=2, names=list(mutations), losses=list(mutations.values()), batch=8,
+        game=game, traits=find_traits(game, (2,)), seed=7, mu=2,
+        names=list(mutations), losses=list(mutations.values()), batch=8,
         betas=BETAS, moments="inherited", quality=lambda logits: logits.sigmoid().mean(),
-        fake_term=objectives["minimax"].fake, gamma=0.5, samples=10, shared_noise=True,
-        keep_samples=False,
+        objective=objectives["minimax"], gamma=0.5, samples=10, shared_noise=True,
     )  # fmt: skip
     return dataclasses.replace(plan, **changes)
 
@@ -54,12 +64,19 @@ def scene(plan):
     d_weights, d_buffers = plan.game.discriminator.state()
     environment = Environment(d_weights, d_buffers, fresh_moments(d_weights))
     real = torch.randn(10, 2, generator=random, dtype=torch.float64)
-    half = real_gradient(plan.game, environment, real, objectives["minimax"])
-    return parent, environment, real, half
+    return parent, environment, real
 
 
-def brood(plan, parent, environment, half, slot=1):
-    return breed(plan, parent, slot, environment, half, GENERATION, LR)
+def brood(engine, plan, parent, environment, real, slot=1):
+    if engines[engine].refuses(plan):
+        pytest.skip(engines[engine].refuses(plan))
+    known = None
+    if real is not None and engines[engine].shares:
+        with seeded(7, GENERATION, "judging real"):
+            known = half(plan.game, environment, real, plan.objective.real)
+    scene = Scene(environment, real, known, GENERATION, LR)
+    (found,) = engines[engine].breed(plan, [(slot, parent)], scene)
+    return found.children
 
 
 def unflatten(module, vector, buffers):
@@ -74,12 +91,13 @@ def unflatten(module, vector, buffers):
     return module
 
 
+@pytest.mark.parametrize("engine", engines)
 @pytest.mark.parametrize("kind", ["plain", "batch norm", "spectral norm"])
 @pytest.mark.parametrize("name", mutations)
-def test_a_child_is_one_adam_step_of_its_parent_on_its_own_loss(kind, name):
+def test_a_child_is_one_adam_step_of_its_parent_on_its_own_loss(engine, kind, name):
     plan = plan_of(kind)
-    parent, environment, _, half = scene(plan)
-    child = brood(plan, parent, environment, half)[plan.names.index(name)]
+    parent, environment, real = scene(plan)
+    child = brood(engine, plan, parent, environment, real)[plan.names.index(name)]
 
     generator = unflatten(plan.game.generator.module, parent.weights, parent.buffers)
     discriminator = unflatten(
@@ -105,15 +123,17 @@ def test_a_child_is_one_adam_step_of_its_parent_on_its_own_loss(kind, name):
     assert child.parent == parent.number
     for key, buffer in generator.named_buffers():
         torch.testing.assert_close(child.buffers[key], buffer)
-    assert int(child.buffers["1.num_batches_tracked"]) == 1
+    if kind == "batch norm":
+        assert int(child.buffers["1.num_batches_tracked"]) == 1
 
 
+@pytest.mark.parametrize("engine", engines)
 @pytest.mark.parametrize("kind", ["plain", "batch norm", "spectral norm"])
-def test_fitness_is_mean_probability_and_minus_log_norm_of_the_whole_gradient(kind):
+def test_fitness_is_mean_probability_and_minus_log_norm_of_the_whole_gradient(engine, kind):
     plan = plan_of(kind)
-    parent, environment, real, half = scene(plan)
+    parent, environment, real = scene(plan)
     noise = torch.randn(10, 3, dtype=torch.float64, generator=keyed(7, 3, "judging noise", 0))
-    for child in brood(plan, parent, environment, half):
+    for child in brood(engine, plan, parent, environment, real):
         discriminator = unflatten(
             plan.game.discriminator.module, environment.weights, environment.buffers
         )
@@ -129,10 +149,11 @@ def test_fitness_is_mean_probability_and_minus_log_norm_of_the_whole_gradient(ki
         assert child.total == pytest.approx(quality + 0.5 * diversity, rel=1e-12)
 
 
+@pytest.mark.parametrize("engine", engines)
 @pytest.mark.parametrize("moments", ["inherited", "mutation"])
-def test_siblings_and_parent_share_no_memory(moments):
+def test_siblings_and_parent_share_no_memory(engine, moments):
     plan = plan_of(moments=moments)
-    parent, environment, _, half = scene(plan)
+    parent, environment, real = scene(plan)
     if moments == "mutation":
         parent.moments = {}
 
@@ -143,113 +164,120 @@ def test_siblings_and_parent_share_no_memory(moments):
         ]
         return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
-    family = [parent, *brood(plan, parent, environment, half)]
+    family = [parent, *brood(engine, plan, parent, environment, real)]
     pointers = [pointer for one in family for pointer in storages(one)]
     assert len(pointers) == len(set(pointers))
 
 
-def test_breeding_changes_neither_parent_nor_environment():
+@pytest.mark.parametrize("engine", engines)
+def test_breeding_changes_neither_parent_nor_environment(engine):
     plan = plan_of("batch norm")
-    parent, environment, _, half = scene(plan)
+    parent, environment, real = scene(plan)
     before = copy.deepcopy((parent.weights, parent.buffers, parent.moments, vars(environment)))
-    brood(plan, parent, environment, half)
+    brood(engine, plan, parent, environment, real)
     after = (parent.weights, parent.buffers, parent.moments, vars(environment))
     torch.testing.assert_close(after, before, rtol=0, atol=0)
     assert all(each.grad is None for each in plan.game.discriminator.parameters)
     assert all(each.grad is None for each in plan.game.generator.parameters)
 
 
+@pytest.mark.parametrize("engine", engines)
 @pytest.mark.parametrize("legacy", [False, True])
-def test_every_child_meets_the_same_spectral_norm(legacy):
-    plan = plan_of()
+def test_every_child_meets_the_same_spectral_norm(engine, legacy):
     norm = nn.utils.spectral_norm if legacy else nn.utils.parametrizations.spectral_norm
-    module = nn.Sequential(norm(nn.Linear(2, 6)), nn.ReLU(), norm(nn.Linear(6, 1))).double()
-    plan.game.discriminator = Flat(module)
-    parent, environment, _, half = scene(plan)
-    brood(plan, parent, environment, half)
+    module = nn.Sequential(norm(nn.Linear(2, 6)), nn.ReLU(), norm(nn.Linear(6, 1)))
+    plan = plan_of(discriminator=module)
+    parent, environment, real = scene(plan)
+    brood(engine, plan, parent, environment, real)
     torch.testing.assert_close(
         plan.game.discriminator.buffers(), environment.buffers, rtol=0, atol=0
     )
 
 
-def test_equal_children_get_equal_fitness_on_shared_noise_only():
+@pytest.mark.parametrize("engine", engines)
+def test_equal_children_get_equal_fitness_on_shared_noise_only(engine):
     twins = {"names": ["one", "two"], "losses": [mutations["heuristic"]] * 2}
     for shared in (True, False):
         plan = plan_of(shared_noise=shared, **twins)
-        parent, environment, _, half = scene(plan)
-        first, second = brood(plan, parent, environment, half)
+        parent, environment, real = scene(plan)
+        first, second = brood(engine, plan, parent, environment, real)
         assert torch.equal(first.weights, second.weights)
         assert (first.fitness.values == second.fitness.values) is shared
 
 
 def test_judging_noise_is_not_the_breeding_noise():
     plan = plan_of(samples=8)
-    parent, _, _, _ = scene(plan)
+    parent, _, _ = scene(plan)
     breeding = plan.game.draw(8, keyed(7, GENERATION, "breeding noise", 0))
     judging = plan.game.draw(8, keyed(7, GENERATION, "judging noise", 0))
     assert not torch.equal(breeding, judging)
     assert parent.parent == -1
 
 
-def test_parents_in_different_slots_breed_on_different_noise():
+@pytest.mark.parametrize("engine", engines)
+def test_parents_in_different_slots_breed_on_different_noise(engine):
     plan = plan_of()
-    parent, environment, _, half = scene(plan)
-    left = brood(plan, parent, environment, half, slot=0)
-    right = brood(plan, parent, environment, half, slot=1)
+    parent, environment, real = scene(plan)
+    left = brood(engine, plan, parent, environment, real, slot=0)
+    right = brood(engine, plan, parent, environment, real, slot=1)
     assert not torch.equal(left[0].weights, right[0].weights)
     assert not {one.number for one in left} & {one.number for one in right}
 
 
-def test_moments_of_a_mutation_advance_with_its_child_whoever_survives():
+@pytest.mark.parametrize("engine", engines)
+def test_moments_of_a_mutation_advance_with_its_child_whoever_survives(engine):
     plan = plan_of(moments="mutation")
-    parent, environment, _, half = scene(plan)
+    parent, environment, real = scene(plan)
     parent.moments = {}
-    children = brood(plan, parent, environment, half)
+    children = brood(engine, plan, parent, environment, real)
     for child in children:
         assert list(child.moments) == plan.names
         assert [each["step"] for each in child.moments.values()] == [1] * len(plan.names)
     means = [children[0].moments[name]["mean"] for name in plan.names]
     assert torch.equal(means[1], children[1].moments[plan.names[1]]["mean"])
     assert not torch.equal(means[0], means[1])
-    grandchildren = brood(plan, children[0], environment, half)
+    grandchildren = brood(engine, plan, children[0], environment, real)
     assert grandchildren[1].moments[plan.names[1]]["step"] == 2
 
 
-def test_a_child_of_a_loss_that_is_nan_has_no_fitness():
+@pytest.mark.parametrize("engine", engines)
+def test_a_child_of_a_loss_that_is_nan_has_no_fitness(engine):
     plan = plan_of(names=["bad", "good"], losses=[lambda logits: logits.mean() * math.nan,
                                                   mutations["heuristic"]])  # fmt: skip
-    parent, environment, _, half = scene(plan)
-    bad, good = brood(plan, parent, environment, half)
+    parent, environment, real = scene(plan)
+    bad, good = brood(engine, plan, parent, environment, real)
     assert not bad.fitness.valid
     assert good.fitness.valid
 
 
-def test_without_diversity_fitness_is_quality():
+@pytest.mark.parametrize("engine", engines)
+def test_without_diversity_fitness_is_quality(engine):
     plan = plan_of(gamma=0.0)
-    parent, environment, _, _ = scene(plan)
-    for child in brood(plan, parent, environment, None):
+    parent, environment, _ = scene(plan)
+    for child in brood(engine, plan, parent, environment, None):
         assert child.fitness.values == (child.total, 0.0)
 
 
-def test_dropout_is_keyed_and_equal_for_siblings():
-    plan = plan_of(names=["one", "two"], losses=[mutations["heuristic"]] * 2)
-    module = nn.Sequential(nn.Linear(2, 6), nn.Dropout(0.5), nn.Linear(6, 1)).double()
-    plan.game.discriminator = Flat(module)
-    parent, environment, _, half = scene(plan)
+@pytest.mark.parametrize("engine", engines)
+def test_dropout_is_keyed_and_equal_for_siblings(engine):
+    module = nn.Sequential(nn.Linear(2, 6), nn.Dropout(0.5), nn.Linear(6, 1))
+    twins = {"names": ["one", "two"], "losses": [mutations["heuristic"]] * 2}
+    plan = plan_of(discriminator=module, **twins)
+    parent, environment, real = scene(plan)
     torch.manual_seed(1)
-    first, second = brood(plan, parent, environment, half)
+    first, second = brood(engine, plan, parent, environment, real)
     torch.manual_seed(2)
-    again, _ = brood(plan, parent, environment, half)
+    again, _ = brood(engine, plan, parent, environment, real)
     assert first.fitness.values == second.fitness.values == again.fitness.values
 
 
-def test_a_generators_spectral_norm_iterates_once_in_breeding():
-    plan = plan_of()
+@pytest.mark.parametrize("engine", engines)
+def test_a_generators_spectral_norm_iterates_once_in_breeding(engine):
     norm = nn.utils.parametrizations.spectral_norm
-    plan.game.generator = Flat(nn.Sequential(norm(nn.Linear(3, 6)), nn.Linear(6, 2)).double())
-    parent, environment, _, half = scene(plan)
+    plan = plan_of(generator=nn.Sequential(norm(nn.Linear(3, 6)), nn.Linear(6, 2)))
+    parent, environment, real = scene(plan)
     parent.moments = {}
-    child = brood(plan, parent, environment, half)[0]
+    child = brood(engine, plan, parent, environment, real)[0]
     name = "0.parametrizations.weight.0._u"
     weight = unflatten(plan.game.generator.module, parent.weights, parent.buffers)[0]
     original = weight.parametrizations.weight.original

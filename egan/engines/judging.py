@@ -1,0 +1,197 @@
+"""Judging: the fitness of children, each on all samples or in a race."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from egan.environment import Half
+from egan.fitness import diversity
+from egan.variation import Evidence, Plan, Scene
+from populations.individual import Individual
+from populations.randomness import generator as keyed
+from populations.randomness import seeded
+
+JUDGED, BRED = "judged", "bred"
+Found = tuple[Tensor, Tensor]
+
+
+def judging_noise(plan: Plan, scene: Scene, index: int) -> Tensor:
+    """The noise on which children are judged."""
+    return plan.game.draw(plan.samples, keyed(plan.seed, scene.generation, "judging noise", index))
+
+
+def judging_precision(plan: Plan) -> AbstractContextManager[Any]:
+    """Where networks compute in fewer bits while children are judged; weights keep theirs."""
+    if plan.precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(plan.game.generator.vector.device.type, plan.precision)
+
+
+def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found]:
+    """Quality and diversity of each child; the environment is only read.
+
+    Under a race, children that fall clearly behind are given up, and are never selected.
+    """
+    if plan.race:
+        return race(plan, children, scene)
+    found = []
+    for child in children:
+        with _on_stage(plan, child, scene) as noise:
+            samples, logits, half = _show(plan, child, scene, noise)
+        child.judged_on = plan.samples
+        found.append(_fitness(plan, scene, logits, half.gradient if half else None))
+        if plan.keeps == JUDGED:
+            child.evidence = Evidence(samples, half if plan.halves else None)
+    return found
+
+
+@contextmanager
+def _on_stage(plan: Plan, child: Individual, scene: Scene) -> Iterator[Tensor]:
+    """Load a child and the environment; gives the noise on which it is judged."""
+    game, environment = plan.game, scene.environment
+    index = 0 if plan.shared_noise else child.number
+    with seeded(plan.seed, scene.generation, "judging", index), judging_precision(plan):
+        game.generator.load(child.weights, child.buffers)
+        # Batch-norm statistics go on from the real half's, as in a discriminator step.
+        buffers = scene.real_half.buffers if scene.real_half else environment.buffers
+        game.discriminator.load(environment.weights, buffers)
+        yield judging_noise(plan, scene, index)
+
+
+def _show(
+    plan: Plan, child: Individual, scene: Scene, noise: Tensor
+) -> tuple[Tensor, Tensor, Half | None]:
+    """A child's samples, their logits and the fake half of the objective on them."""
+    game = plan.game
+    with torch.no_grad():
+        samples = game.generate(noise).to(child.weights.dtype)
+    if scene.real_half is None:
+        with torch.no_grad():
+            return samples, game.logits(samples), None
+    logits = game.logits(samples)
+    value = plan.objective.fake(logits)
+    gradient = game.discriminator.gradient(value)
+    half = Half(value.detach(), gradient, game.discriminator.buffers())
+    return samples, logits.detach(), half
+
+
+def _fitness(plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None) -> Found:
+    quality = plan.quality(logits)
+    if scene.real_half is None or gradient is None:
+        return quality, torch.zeros_like(quality)
+    return quality, diversity(scene.real_half.gradient, gradient)
+
+
+class Runner:
+    """A child in a race: what its chunks have shown so far."""
+
+    def __init__(self, plan: Plan, child: Individual, scene: Scene) -> None:
+        self.plan, self.child, self.scene = plan, child, scene
+        self.samples: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        self.recent: list[Half] = []  # of chunks whose contributions are not taken yet
+        self.total: Tensor | None = None  # of the chunks' gradients
+        self.value: Tensor | None = None
+        self.contributions: list[Tensor] = []
+
+    def run(self, until: int) -> None:
+        """Show chunks up to the number `until`."""
+        with _on_stage(self.plan, self.child, self.scene) as noise:
+            for chunk in noise.chunk(self.plan.chunks)[len(self.logits) : until]:
+                samples, logits, half = _show(self.plan, self.child, self.scene, chunk)
+                self.samples.append(samples)
+                self.logits.append(logits)
+                if half is not None:
+                    self.recent.append(half)
+                    self.total = _plus(self.total, half.gradient)
+                    self.value = _plus(self.value, half.value)
+
+    def gradient(self) -> Tensor | None:
+        """The fake half's, over the chunks so far."""
+        return None if self.total is None else self.total / len(self.logits)
+
+    def fitness(self) -> Found:
+        """Quality and diversity over the chunks so far."""
+        return _fitness(self.plan, self.scene, torch.cat(self.logits), self.gradient())
+
+    def score(self) -> Tensor:
+        """The fitness over the chunks so far, and each chunk's contribution to it, one vector.
+
+        A chunk contributes its quality, and its part of diversity to first order: the derivative of
+        -log ||g|| along the chunk's own gradient c is -(g . c) / ||g||^2.
+        """
+        quality, variety = self.fitness()
+        new = self.logits[len(self.contributions) :]
+        values = torch.stack([self.plan.quality(each) for each in new])
+        gradient = self.gradient()
+        if gradient is not None and self.scene.real_half is not None:
+            whole = self.scene.real_half.gradient + gradient
+            along = torch.stack([whole @ each.gradient for each in self.recent])
+            values = values - self.plan.gamma * along / (whole @ whole)
+            self.recent.clear()
+        self.contributions += values.unbind()
+        return torch.stack([quality + self.plan.gamma * variety, *self.contributions])
+
+    def evidence(self) -> Evidence:
+        """What the discriminator may learn from."""
+        gradient, half = self.gradient(), None
+        if self.plan.halves and gradient is not None and self.value is not None:
+            half = Half(self.value / len(self.logits), gradient, self.scene.environment.buffers)
+        return Evidence(torch.cat(self.samples), half)
+
+
+def _plus(total: Tensor | None, more: Tensor) -> Tensor:
+    return more if total is None else total + more
+
+
+def race(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found]:
+    """Judge children on growing parts of the samples and give up those that fall clearly behind.
+
+    All children meet 2, 4, 8, ... chunks; between the rounds every child is compared with the one
+    that is mu-th so far, chunk by chunk on the same noise (a paired test, as in the F-race of
+    Birattari et al., 2002), and given up where it is behind at the confidence asked for. The test
+    is about the whole batch, not about all samples there could be, so its standard error shrinks to
+    zero as the chunks run out. Who is left at the end has been judged in full.
+
+    Returns:
+        Quality and diversity of each child; nan of those that were given up.
+    """
+    runners = [Runner(plan, child, scene) for child in children]
+    running, shown = runners, 2
+    while True:
+        for runner in running:
+            runner.run(min(shown, plan.chunks))
+        if shown >= plan.chunks:
+            break
+        running = _ahead(plan, running)
+        shown *= 2
+    found = []
+    for runner in runners:
+        full = runner in running
+        quality, variety = runner.fitness()
+        runner.child.judged_on = plan.samples * len(runner.logits) // plan.chunks
+        found.append((quality if full else quality * math.nan, variety))
+        if full and plan.keeps == JUDGED:
+            runner.child.evidence = runner.evidence()
+    return found
+
+
+def _ahead(plan: Plan, runners: list[Runner]) -> list[Runner]:
+    """Those that are not clearly behind the one at place mu."""
+    if len(runners) <= plan.mu:
+        return runners
+    table = torch.stack([runner.score() for runner in runners]).to(torch.float64).cpu()
+    totals, chunks = table[:, 0].nan_to_num(-math.inf, -math.inf, -math.inf), table[:, 1:]
+    place = int(totals.argsort(descending=True)[plan.mu - 1])
+    count = chunks.shape[1]
+    error = (chunks[place] - chunks).std(dim=1) * math.sqrt(1 / count - 1 / plan.chunks)
+    limit = float(stats.t.ppf(plan.race, count - 1))
+    behind = (totals[place] - totals > limit * error) & (totals < totals[place])
+    return [runner for runner, slow in zip(runners, behind.tolist(), strict=True) if not slow]

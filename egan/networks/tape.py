@@ -1,0 +1,115 @@
+"""A tape: what each layer read and made in one forward pass, and gradients computed from it.
+
+Where every sample passes a network on its own, scaling the cotangent of a sample scales all that
+flows back through the layers by the same number. So one backward pass to the layers' outputs serves
+every loss, and a loss costs only one product a layer (the sum over samples of what a layer read
+times what flows back to it, as in Goodfellow, 2015, "Efficient per-example gradient
+computations").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from egan.networks.flat import Flat
+
+Pieces = tuple[Tensor | None, Tensor | None]
+Rule = Callable[[Any, Tensor, Tensor], Pieces]
+
+
+def _linear(layer: nn.Linear, read: Tensor, back: Tensor) -> Pieces:
+    back = back.reshape(-1, back.shape[-1])
+    bias = None if layer.bias is None else back.sum(0)
+    return back.T @ read.reshape(-1, read.shape[-1]), bias
+
+
+def _convolution(layer: Any, read: Tensor, back: Tensor) -> Pieces:
+    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    _, weight, bias = torch.ops.aten.convolution_backward(
+        back, read, layer.weight, [layer.out_channels], layer.stride, layer.padding,
+        layer.dilation, transposed, layer.output_padding, layer.groups,
+        [False, True, layer.bias is not None],
+    )  # fmt: skip
+    return weight, bias
+
+
+CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+}
+"""Layers whose parameters' gradient is one product of what they read and what flows back."""
+
+
+class Tape:
+    """Records the layers of a network while it is used as a context.
+
+    Attributes:
+        layers: in the order of their use: the layer, what it read, what it made.
+    """
+
+    def __init__(self, network: Flat) -> None:
+        self.network = network
+        self.layers: list[tuple[nn.Module, Tensor, Tensor]] = []
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> Tape:
+        for layer in self.network.module.modules():
+            if type(layer) in RULES:
+                self._hooks.append(layer.register_forward_hook(self._record))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _record(self, layer: nn.Module, arguments: tuple[Tensor, ...], made: Tensor) -> None:
+        self.layers.append((layer, arguments[0].detach(), made))
+
+    def complete(self) -> bool:
+        """Whether every parameter belongs to a recorded layer, which was used once."""
+        layers: list[Any] = [layer for layer, _, _ in self.layers]
+        held = [
+            id(each) for layer in layers for each in (layer.weight, layer.bias) if each is not None
+        ]
+        plain = all(getattr(layer, "padding_mode", "zeros") == "zeros" for layer in layers)
+        named = any(isinstance(getattr(layer, "padding", 0), str) for layer in layers)
+        own = list(map(id, self.network.parameters))
+        return plain and not named and sorted(held) == sorted(own)
+
+    def back(
+        self, output: Tensor, cotangent: Tensor, more: Sequence[Tensor] = ()
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What flows back to each layer's output, and to the tensors `more`."""
+        made = [each for _, _, each in self.layers]
+        found = torch.autograd.grad(output, [*made, *more], cotangent)
+        return list(found[: len(made)]), list(found[len(made) :])
+
+    def gradient(self, back: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """The gradient by all parameters, one vector.
+
+        Args:
+            back: what `back` gave.
+            weights: of the samples, (n,): they scale the cotangent.
+        """
+        pieces: dict[int, Tensor] = {}
+        for (layer, read, _), each in zip(self.layers, back, strict=True):
+            scaled = each * weights.view(-1, *[1] * (each.dim() - 1))
+            for name, piece in zip(
+                ("weight", "bias"), RULES[type(layer)](layer, read, scaled), strict=True
+            ):
+                if piece is not None:
+                    pieces[id(getattr(layer, name))] = piece.reshape(-1)
+        return torch.cat([pieces[id(each)] for each in self.network.parameters])

@@ -1,0 +1,141 @@
+"""What a game's networks are like, found by trying them: it decides what may be shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from egan.networks import Flat, Tape
+from egan.networks.stack import Stack, stacked
+from populations.randomness import generator as keyed
+from populations.randomness import seeded
+
+COUNT = 4  # samples of a trial
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of a game's networks.
+
+    Attributes:
+        own_logits: each sample has one logit, and no other sample moves it.
+        generator_tape: each sample of the generator depends on its own noise alone, and a tape
+            gives its gradient.
+        discriminator_tape: the same of the discriminator.
+        stackable: both networks can be computed for many members at once.
+        repeatable: the discriminator answers the same twice (no dropout).
+    """
+
+    own_logits: bool
+    generator_tape: bool
+    discriminator_tape: bool
+    stackable: bool
+    repeatable: bool
+
+
+def find_traits(game: Any, shape: tuple[int, ...]) -> Traits:
+    """Try the networks at weights moved at random, so that no zero hides a dependence.
+
+    Args:
+        game: its networks' weights and buffers are left as they were.
+        shape: of one sample.
+    """
+    random = keyed(0, 0, "traits")
+    vector = game.discriminator.vector
+    samples = torch.randn((COUNT, *shape), generator=random, dtype=vector.dtype).to(vector)
+    noise = game.draw(COUNT, random)
+    own_samples = _alone(game.generator, game.generate, noise)
+    own_logits = _alone(game.discriminator, game.logits, samples, single=True)
+    return Traits(
+        own_logits=own_logits,
+        generator_tape=own_samples and _tape_is_right(game.generator, game.generate, noise),
+        discriminator_tape=own_logits and _tape_is_right(game.discriminator, game.logits, samples),
+        stackable=_stacks(game.generator, game.generate, noise)
+        and _stacks(game.discriminator, game.logits, samples),
+        repeatable=_repeats(game.discriminator, game.logits, samples),
+    )
+
+
+def _alone(network: Flat, function: Any, inputs: Tensor, single: bool = False) -> bool:
+    """Whether each output depends on its own input alone, by value and by derivative."""
+    with _Moved(network), torch.enable_grad():
+        inputs = inputs.clone().requires_grad_(inputs.is_floating_point())
+        outputs = function(inputs)
+        if single and outputs.numel() != len(inputs):
+            return False
+        for index in range(len(inputs)):
+            (slope,) = torch.autograd.grad(
+                outputs[index].sum(), inputs, retain_graph=True, allow_unused=True
+            )
+            others = torch.arange(len(inputs), device=inputs.device) != index
+            if slope is not None and bool(slope[others].any()):
+                return False
+            changed = torch.where(
+                others.view(-1, *[1] * (inputs.dim() - 1)), 2 * inputs + 1, inputs
+            )
+            with torch.no_grad():
+                if not torch.allclose(function(changed)[index], outputs[index], rtol=1e-4):
+                    return False
+    return True
+
+
+def _tape_is_right(network: Flat, function: Any, inputs: Tensor) -> bool:
+    """Whether a tape's gradient under any weights of the samples is that of autograd."""
+    weights = torch.linspace(-1, 2, COUNT, dtype=network.vector.dtype).to(network.vector.device)
+    with _Moved(network), torch.enable_grad(), Tape(network) as tape:
+        outputs = function(inputs)
+        if not tape.complete():
+            return False
+        ones = torch.ones_like(outputs)
+        scale = weights.view(-1, *[1] * (outputs.dim() - 1))
+        expected = network.gradient(outputs, ones * scale, keep=True)
+        found = tape.gradient(tape.back(outputs, ones)[0], weights)
+    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def _stacks(network: Flat, function: Any, inputs: Tensor) -> bool:
+    """Whether a stack of two members answers as the network does with either's weights."""
+    try:
+        stack = Stack(network)
+    except TypeError:
+        return False
+    with _Moved(network), torch.no_grad():
+        members = [network.vector.clone(), 2 * network.vector]
+        buffers = network.buffers()
+        found = stack(torch.stack(members), torch.stack([inputs] * 2), stacked([buffers] * 2))
+        for weights, outputs in zip(members, found, strict=True):
+            network.load(weights, buffers)
+            if not torch.allclose(function(inputs), outputs, rtol=1e-3, atol=1e-5):
+                return False
+    return True
+
+
+def _repeats(network: Flat, function: Any, inputs: Tensor) -> bool:
+    answers = []
+    for index in range(2):
+        with _Moved(network), torch.no_grad(), seeded(0, 0, "traits again", index):
+            answers.append(function(inputs))
+    return torch.equal(*answers)
+
+
+class _Moved:
+    """A context in which a network's weights are moved at random; afterwards all is as before."""
+
+    def __init__(self, network: Flat) -> None:
+        self.network = network
+
+    def __enter__(self) -> None:
+        network = self.network
+        self.weights, self.buffers = network.state()
+        random = keyed(0, 0, "traits weights")
+        step = torch.randn(network.vector.shape, generator=random).to(network.vector)
+        self.context = seeded(0, 0, "traits")
+        self.context.__enter__()
+        network.load(self.weights + 0.05 * step, self.buffers)
+
+    def __exit__(self, *error: Any) -> None:
+        self.context.__exit__(*error)
+        self.network.load(self.weights, self.buffers)

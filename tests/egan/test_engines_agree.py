@@ -1,0 +1,311 @@
+"""Every engine against the reference engine: one generation from an equal state."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from egan.cost import Counter
+from egan.engines import engines
+from egan.engines.judging import judging_noise
+from egan.evolution import evolve
+from egan.losses import mutations
+from populations.errors import UsageError
+
+KINDS = ["plain", "batch norm", "spectral norm"]
+# Whose fakes the discriminator learns from, and on which real samples children are judged.
+SOURCES = [("fresh", "own"), ("fresh", "training"), ("judged", "training"), ("bred", "training"),
+           ("bred", "own")]  # fmt: skip
+LR = 8e-3
+
+
+def networks_of(kind, dtype):
+    """A generator and a discriminator with what the kind names in each."""
+
+    def layers(inputs, outputs):
+        made = [nn.Linear(inputs, 7), nn.LeakyReLU(0.2), nn.Linear(7, 7), nn.Tanh(),
+                nn.Linear(7, outputs)]  # fmt: skip
+        if kind == "batch norm":
+            # Without the bias that batch norm takes out again: its gradient is zero, and Adam
+            # turns the rounding of a zero into a step.
+            made[2:3] = [nn.Linear(7, 7, bias=False), nn.BatchNorm1d(7)]
+        if kind == "spectral norm":
+            made[2] = nn.utils.parametrizations.spectral_norm(made[2])
+        return nn.Sequential(*made).to(dtype)
+
+    return {"generator": lambda: layers(4, 2), "discriminator": lambda: layers(2, 1),
+            "noise_dimension": 4}  # fmt: skip
+
+
+def settings_of(kind, mu, fakes, real, penalty, dtype=torch.float64):
+    return {
+        "networks": networks_of(kind, dtype),
+        "population": {"mu": mu, "average": 0.0},
+        "variation": {"mutations": list(mutations), "batch": 16, "lr": LR},
+        "fitness": {"samples": 16, "real": real, "gamma": 0.3},
+        "environment": {
+            "batch": 16 * mu,
+            "fakes": fakes,
+            "lr": LR,
+            "penalties": {"r1": penalty, "r2": penalty},
+        },
+        "lr_final": 1.0,
+    }
+
+
+def worlds_of(make, engine, *layers):
+    """The reference's world, its state after four generations, and the engine's world."""
+    world, state = make(*layers, {"execution": {"engine": "reference"}})
+    state = list(evolve(state, world, 4))[-1][0]
+    try:
+        other, _ = make(*layers, {"execution": {"engine": engine}})
+    except UsageError as error:
+        pytest.skip(str(error))
+    return world, state, other
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize("mu", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+@pytest.mark.parametrize(("fakes", "real"), SOURCES)
+def test_one_generation_is_the_references_in_double_precision(
+    make, engine, mu, kind, penalty, fakes, real
+):
+    world, state, other = worlds_of(make, engine, settings_of(kind, mu, fakes, real, penalty))
+    expected, happened = next(evolve(state, world, 5))
+    found, also = next(evolve(state, other, 5))
+    assert len(happened.offspring) == mu * len(mutations)
+    for left, right in zip(happened.offspring, also.offspring, strict=True):
+        assert (left.number, left.mutation) == (right.number, right.mutation)
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+        torch.testing.assert_close(right.buffers, left.buffers)
+    one, two = expected.environment, found.environment
+    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+    torch.testing.assert_close(two.buffers, one.buffers)
+    assert also.learning == pytest.approx(happened.learning, rel=1e-9)
+    assert [one.number for one in found.population] == [one.number for one in expected.population]
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mu", [1, 3])
+def test_gradients_and_fitness_are_the_references_in_single_precision(make, engine, kind, mu):
+    settings = settings_of(kind, mu, "fresh", "own", 0.0, torch.float32)
+    world, state, other = worlds_of(make, engine, settings)
+    environment = world.settle(state.environment)
+    expected, _ = world.breed(state.population, environment, state.generation)
+    found, _ = other.breed(state.population, environment, state.generation)
+    parents = {parent.number: parent for parent in state.population}
+    for left, right in zip(expected, found, strict=True):
+        before = parents[left.parent].moments["inherited"]["mean"]
+        gradients = [
+            (one.moments["inherited"]["mean"] - 0.5 * before) / 0.5 for one in (left, right)
+        ]
+        scale = float(gradients[0].abs().max())
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5 * scale)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-4, abs=1e-6)
+
+
+def convolutions(kind="plain"):
+    """Networks with every direction of convolution, strided and not."""
+    generator = nn.Sequential(
+        nn.Unflatten(1, (4, 1, 1)), nn.ConvTranspose2d(4, 6, 4), nn.ReLU(),
+        nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(3, 1, 3, padding=1),
+        nn.Tanh(),
+    )  # fmt: skip
+    discriminator = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(4, 6, 4, 2, 1, groups=2),
+        *[nn.BatchNorm2d(6)] * (kind == "batch norm"),
+        nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(96, 1),
+    )  # fmt: skip
+    return {"generator": generator.double, "discriminator": discriminator.double,
+            "noise_dimension": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["plain", "batch norm"])
+@pytest.mark.parametrize(("fakes", "real"), SOURCES)
+def test_convolutions_too(make, kind, fakes, real):
+    settings = settings_of("plain", 1, fakes, real, 0.0)
+    settings |= {"data": "digits", "networks": convolutions(kind)}
+    world, state, other = worlds_of(make, "shared", settings)
+    assert other.plan.traits.generator_tape
+    assert other.plan.traits.own_logits is (kind == "plain")
+    expected, happened = next(evolve(state, world, 5))
+    found, also = next(evolve(state, other, 5))
+    for left, right in zip(happened.offspring, also.offspring, strict=True):
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+    one, two = expected.environment, found.environment
+    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+
+
+def flops(world, state):
+    with Counter() as counter:
+        next(evolve(state, world, state.generation + 1))
+    return counter.total
+
+
+def passes(world, state):
+    """Operations of one forward of 16 samples: the generator's g, the discriminator's d."""
+    game = world.plan.game
+    found = []
+    for network, count in ((game.generator, 4), (game.discriminator, 2)):
+        with Counter() as counter, torch.no_grad():
+            network.module(torch.zeros(16, count, dtype=torch.float64))
+        found.append(counter.total)
+    return found
+
+
+@pytest.mark.parametrize(("fakes", "real", "bound"), [
+    # Of three children: g + d forward, d back to the samples, g back through the generator, g a
+    # mutation; g and 3 d a child to judge it; 3 d for the real half; the discriminator's step.
+    ("judged", "training", (8, 14)),  # is free
+    ("fresh", "training", (9, 17)),  # generates, and a pass forward and back on fakes
+    ("fresh", "own", (9, 20)),  # and one on real samples
+    ("bred", "training", (8, 15)),  # one product a layer
+])  # fmt: skip
+def test_a_generation_costs_what_the_arithmetic_says(make, fakes, real, bound):
+    settings = settings_of("plain", 1, fakes, real, 0.0)
+    settings["variation"]["mutations"] = ["minimax", "heuristic", "least-squares"]
+    world, state = make(settings, {"execution": {"engine": "shared"}})
+    g, d = passes(world, state)
+    counted = flops(world, state)
+    # The first layer has no input gradient to compute, so a backward is a little less than 2.
+    assert counted <= bound[0] * g + bound[1] * d
+    assert counted >= 0.85 * (bound[0] * g + bound[1] * d)
+    reference, _ = make(settings, {"execution": {"engine": "reference"}})
+    assert flops(reference, state) > 1.35 * counted
+
+
+@pytest.mark.parametrize("engine", engines)
+@pytest.mark.parametrize("mu", [1, 4])
+def test_breeding_waits_for_the_device_only_once_for_the_whole_table_of_fitness(make, engine, mu):
+    world, state = make({"population": {"mu": mu}, "execution": {"engine": engine}})
+    with Waits() as counter:
+        world.breed(state.population, state.environment, 0)
+    assert counter.total == 0  # one by one; the table goes over whole
+
+
+class Waits(TorchDispatchMode):
+    """Counts single values that go to the host."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self.total += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shared_noise", [True, False])
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+def test_noise_of_their_own_gives_the_references_fitness(make, engine, shared_noise):
+    settings = settings_of("plain", 2, "fresh", "own", 0.0)
+    settings["fitness"]["shared_noise"] = shared_noise
+    world, state, other = worlds_of(make, engine, settings)
+    expected, _ = world.breed(state.population, state.environment, 2)
+    found, _ = other.breed(state.population, state.environment, 2)
+    for left, right in zip(expected, found, strict=True):
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+
+
+RACE = {"fitness": {"race": 0.9, "samples": 64, "gamma": 0.1}, "population": {"mu": 2}}
+
+
+def test_who_wins_a_race_was_judged_in_full_and_as_without_one(make):
+    given_up = 0
+    plain = {"fitness": {**RACE["fitness"], "race": 0.0}, "population": RACE["population"]}
+    world, state = make(RACE, {"variation": {"mutations": list(mutations)}})
+    other, _ = make(plain, {"variation": {"mutations": list(mutations)}})
+    for reached, happened in evolve(state, world, 8):
+        full, _ = other.breed(state.population, state.environment, state.generation)
+        for raced, judged in zip(happened.offspring, full, strict=True):
+            if raced.fitness.valid:
+                assert raced.judged_on == 64
+                assert raced.fitness.values == pytest.approx(judged.fitness.values, rel=1e-4)
+            else:
+                assert raced.judged_on < 64
+                assert raced.number not in {one.number for one in happened.survivors}
+                given_up += 1
+        state = reached
+    assert given_up > 8
+
+
+def test_a_race_at_low_confidence_judges_less(make):
+    judged = []
+    for confidence in (0.0, 0.6, 0.999):
+        world, state = make(RACE, {"fitness": {"race": confidence}})
+        judged.append(
+            sum(
+                child.judged_on
+                for _, happened in evolve(state, world, 6)
+                for child in happened.offspring
+            )
+        )
+    assert judged[0] == 6 * 6 * 64
+    assert judged[1] < judged[2] <= judged[0]
+
+
+def test_chunks_under_batch_norm_are_batches_of_their_own(make):
+    """Ghost batches: a child's quality is that of its chunks, each normalised for itself."""
+    settings = settings_of("batch norm", 1, "fresh", "own", 0.0)
+    settings["fitness"] |= {"samples": 8, "race": 0.9, "chunks": 4}
+    world, state = make(settings)
+    offspring, _ = world.breed(state.population, state.environment, 0)
+    child = next(child for child in offspring if child.fitness.valid)
+    game, plan = world.plan.game, world.plan
+    noise = judging_noise(plan, world._scene(state.environment, 0), 0)
+    logits = []
+    for chunk in noise.chunk(4):
+        game.generator.load(child.weights, child.buffers)
+        game.discriminator.load(state.environment.weights, state.environment.buffers)
+        logits.append(game.logits(game.generate(chunk)))
+    quality = torch.cat(logits).sigmoid().mean().item()
+    assert child.fitness.values[0] == pytest.approx(quality, rel=1e-9)
+
+
+@pytest.mark.parametrize(("layers", "message"), [
+    ([{"fitness": {"race": 0.9}, "population": {"selection": "tournament"}}],
+     "fitness.race gives up children that the 1 best have left behind: it needs "
+     "population.selection = 'best'."),
+    ([{"fitness": {"race": 0.9}, "execution": {"executor": "processes"}}],
+     "fitness.race compares all children round by round in one process: it needs "
+     "execution.executor = 'serial'."),
+    ([{"fitness": {"race": 0.9, "samples": 20}}],
+     "fitness.samples is 20: in a race it must be a multiple of fitness.chunks (8)."),
+    ([{"fitness": {"race": 0.9}, "execution": {"engine": "batched"}}],
+     "the engine 'batched' is not for this run: it judges all children in full, without a race."),
+    ([{"execution": {"engine": "batched", "executor": "processes"}}],
+     "the engine 'batched' computes all children at once in one process: it needs "
+     "execution.executor = 'serial'."),
+    ([{"execution": {"engine": "fast"}}],
+     "unknown engine 'fast': valid are batched, reference, shared."),
+    ([{"data": "digits", "networks": {"name": "convolutional"}},
+      {"execution": {"engine": "batched"}}],
+     "the engine 'batched' is not for this run: it computes stacks of multilayer perceptrons "
+     "(Linear, Maxout, BatchNorm1d and elementwise layers in a Sequential), and these networks "
+     "are others."),
+])  # fmt: skip
+def test_what_cannot_be_computed_is_said_before(make, layers, message):
+    with pytest.raises(UsageError) as found:
+        make(*layers)
+    assert str(found.value) == message
+
+
+def test_the_sources_cover_all_that_can_be_shared(make):
+    """Otherwise the comparisons above would compare a path with itself."""
+    kept = set()
+    for kind, mu, (fakes, real) in itertools.product(KINDS, (1, 3), SOURCES):
+        world, _ = make(
+            settings_of(kind, mu, fakes, real, 0.0), {"execution": {"engine": "shared"}}
+        )
+        kept.add((kind, mu, fakes, world.plan.halves, world.knows_real_half))
+    assert ("plain", 3, "judged", True, True) in kept
+    assert ("batch norm", 1, "judged", True, True) in kept
+    assert ("batch norm", 3, "judged", False, True) in kept
+    assert ("plain", 1, "bred", True, True) in kept
+    assert ("spectral norm", 1, "judged", True, True) in kept
