@@ -36,7 +36,16 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "pyarrow>=15", "ruff>=0.9", "mypy>=1.14"],
+        "dask": ["dask>=2025.1", "distributed>=2025.1"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "pyarrow>=15",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "dask>=2025.1",
+            "distributed>=2025.1",
+        ],
     },
     entry_points={"console_scripts": ["egan=egan.cli:main"]},
 )

@@ -61,17 +61,18 @@ def make_world(config: Config, source: Any = None) -> World:
             f"{', '.join(applicable(data))}."
         )
     _try_on(make_game(config, data.shape, str(device)), data)
-    shared = Shared(partial(make_plan, config, data.shape, str(device), selection.reads_fitness))
+    make = partial(make_plan, config, data.shape, selection.reads_fitness)
+    shared = Shared(make, str(device))
     plan = shared.get()
     _check_engine(config, plan)
     executor = lookup("executor", config.execution.executor, executors)(
-        shared, config.execution.workers, config.execution.threads
+        shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
     known = _knows_real_half(config, plan)
     return World(config, data, plan, selection, objective, chosen, known, device, executor)
 
 
-def make_plan(config: Config, shape: tuple[int, ...], device: str, reads_fitness: bool) -> Plan:
+def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, device: str) -> Plan:
     """What breeding needs to know of a configuration."""
     variation, judging = config.variation, config.fitness
     losses = [lookup("mutation", name, mutations) for name in variation.mutations]

@@ -126,7 +126,10 @@ class Execution(Settings, group="execution"):
     engine: str = "shared"
     """How a generation is computed (`egan list`); all engines compute the same."""
     executor: str = "serial"
-    """`serial`, or `processes` (joblib)."""
+    """`serial`, `processes` (joblib), or `dask` (extra `dask`)."""
+    scheduler: str | None = None
+    """Address of the scheduler of a Dask cluster, such as tcp://host:8786; default: a cluster of
+    worker processes on this machine."""
     workers: int = setting(0, low=0)
     """Worker processes; 0: one a processor core."""
     threads: int = setting(1, low=1)
@@ -212,6 +215,11 @@ class Config(Settings):
             self._check_reused("survivor", "fitness.samples", self.fitness.samples)
         if self.environment.fakes == "bred":
             self._check_reused("parent", "variation.batch", self.variation.batch)
+        if self.execution.scheduler is not None and self.execution.executor != "dask":
+            raise UsageError(
+                f"execution.scheduler is {self.execution.scheduler!r}: it needs "
+                "execution.executor = 'dask'."
+            )
         if self.fitness.race and self.fitness.samples % self.fitness.chunks:
             raise UsageError(
                 f"fitness.samples is {self.fitness.samples}: in a race it must be a multiple of "
@@ -231,5 +239,7 @@ class Config(Settings):
             )
 
 
-ADJUSTABLE = ("generations", "execution.executor", "execution.workers")
+ADJUSTABLE = (
+    "generations", "execution.executor", "execution.workers", "execution.scheduler",
+)  # fmt: skip
 """Settings that may change when a run goes on: none of them changes a generation's result."""

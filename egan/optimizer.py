@@ -34,8 +34,9 @@ def adam(
     step = moments["step"] + 1
     mean = moments["mean"].lerp(gradient, 1 - beta1)
     square = (moments["square"] * beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    scale = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(EPSILON)
-    moved = torch.addcdiv(weights, mean, scale, value=-lr / (1 - beta1**step))
+    # New memory for the results alone: on large vectors allocating costs more than computing.
+    moved = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(EPSILON)
+    torch.div(mean, moved, out=moved).mul_(-lr / (1 - beta1**step)).add_(weights)
     return moved, {"step": step, "mean": mean, "square": square}
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from egan.directory import Directory
@@ -17,6 +16,7 @@ from egan.world import World
 from populations import checkpoint
 from populations.errors import RunError, UsageError
 from populations.individual import Individual, Moments, pack, unpack
+from populations.transport import mapped
 
 
 @dataclass
@@ -80,7 +80,7 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
     Raises:
         RunError: its networks are not this world's.
     """
-    saved = _moved(saved, world.device)
+    saved = mapped(lambda tensor: tensor.to(world.device), saved)
     population = [unpack(one) for one in saved["population"]]
     environment = Environment(**saved["environment"])
     game = world.plan.game
@@ -104,14 +104,6 @@ def _check_fit(
         raise RunError("the checkpoint holds networks of other sizes.")
     if not all(isinstance(each["step"], int) for each in moments):
         raise RunError("the checkpoint holds moments without a step.")
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {name: _moved(each, device) for name, each in value.items()}
-    return [_moved(each, device) for each in value] if isinstance(value, list) else value
 
 
 def open_state(world: World, directory: Directory) -> tuple[State, Best | None, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,34 +19,38 @@ from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
 from egan.variation import Brood, Evidence, Plan, Scene
+from populations.executors import local_device
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 from populations.selection import Selection, select
+from populations.transport import mapped
 
 
 class Shared:
     """A plan that is rebuilt, not copied, in a worker process: networks need not be picklable."""
 
-    def __init__(self, make: Callable[[], Plan]) -> None:
-        self.make = make
+    def __init__(self, make: Callable[[str], Plan], device: str) -> None:
+        self.make, self.device = make, device
         self.plan: Plan | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Shared, (self.make,)
+        return Shared, (self.make, self.device)
 
     def get(self) -> Plan:
         """The plan, made at the first call in each process."""
         if self.plan is None:
-            self.plan = self.make()
+            self.plan = self.make(local_device(self.device))
         return self.plan
 
 
 def breed_task(
     shared: Shared, engine: str, parents: list[tuple[int, Individual]], scene: Scene
 ) -> list[Brood]:
-    """Breed as executors run it."""
-    return engines[engine].breed(shared.get(), parents, scene)
+    """Breed as executors run it, on the device of the process that it runs in."""
+    plan = shared.get()
+    here = partial(torch.Tensor.to, device=plan.game.generator.vector.device)
+    return engines[engine].breed(plan, mapped(here, parents), mapped(here, scene))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +158,8 @@ class World:
         groups = [pairs] if self.executor.together else [[pair] for pair in pairs]
         engine = config.execution.engine
         found = self.executor(breed_task, [(engine, group, scene) for group in groups])
-        broods = [brood for group in found for brood in group]
+        here = partial(torch.Tensor.to, device=self.device)
+        broods = [brood for group in found for brood in mapped(here, group)]
         lesson = Lesson(
             [brood.evidence for brood in broods if brood.evidence],
             scene.real_half if self.knows_real_half else None,

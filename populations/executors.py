@@ -7,20 +7,27 @@ changes and which every process unpacks only once, and with arguments of its own
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import pickle
+import re
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import cloudpickle
 import joblib
+import numpy as np
 import torch
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from populations.errors import RunError, UsageError
+from populations.registry import describe_error
+from populations.transport import Parcels, unpack
 
 Task = Callable[..., Any]
+MAPPED = 100_000  # bytes: larger arrays are mapped into the workers' memory instead of sent
 
 
 class Serial:
@@ -32,7 +39,9 @@ class Serial:
 
     together = True
 
-    def __init__(self, shared: Any, workers: int = 1, threads: int = 1) -> None:
+    def __init__(
+        self, shared: Any, workers: int = 1, threads: int = 1, scheduler: str | None = None
+    ) -> None:
         self.shared = shared
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -52,29 +61,34 @@ class Processes:
     """
 
     together = False
+    broken: tuple[type[Exception], ...] = (BrokenProcessPool,)
 
-    def __init__(self, shared: Any, workers: int = 2, threads: int = 1) -> None:
+    def __init__(
+        self, shared: Any, workers: int = 2, threads: int = 1, scheduler: str | None = None
+    ) -> None:
         try:
-            self.blob = cloudpickle.dumps(shared)
+            blob = cloudpickle.dumps(shared)
         except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:
             raise UsageError(
                 f"the networks cannot be sent to worker processes ({error}): pass functions "
                 "that build them instead of modules, or use the executor serial."
             ) from error
-        self.digest = hashlib.sha256(self.blob).hexdigest()
+        self.digest = hashlib.sha256(blob).hexdigest()
+        self.blob = np.frombuffer(blob, dtype=np.uint8)
         self.workers = workers or max(1, joblib.cpu_count())
         self.threads = threads
+        self.scheduler = scheduler
         self.used = False
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run the tasks; their results in order."""
         try:
             return self._map(task, arguments)
-        except BrokenProcessPool:
-            get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
+        except self.broken:
+            self._restart()
         try:
             return self._map(task, arguments)
-        except BrokenProcessPool as error:
+        except self.broken as error:
             raise RunError(
                 "a worker process died twice on the same task (killed for want of memory?): "
                 "use fewer workers or the executor serial, then resume."
@@ -82,42 +96,128 @@ class Processes:
 
     def _map(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         self.used = True
+        parcels = Parcels()
+        packed = [parcels.pack(each) for each in arguments]
         job = joblib.delayed(_run)
-        with joblib.parallel_config(
-            backend="loky",
-            inner_max_num_threads=self.threads,
-            initializer=_start_worker,
-            initargs=(self.threads,),
-        ):
-            return joblib.Parallel(n_jobs=self.workers, max_nbytes=None, batch_size=1)(
-                job(task, self.blob, self.digest, each) for each in arguments
+        with self._backend():
+            found = joblib.Parallel(
+                n_jobs=self.workers, max_nbytes=MAPPED, mmap_mode="c", batch_size=1
+            )(
+                job(task, self.threads, self.blob, self.digest, skeleton, *arrays)
+                for skeleton, arrays in packed
             )
+        return [unpack(*each) for each in found]
+
+    def _backend(self) -> AbstractContextManager[Any]:
+        return joblib.parallel_config(
+            backend="loky", inner_max_num_threads=self.threads, initializer=_ignore_interrupts
+        )
+
+    def _restart(self) -> None:
+        get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
 
     def close(self) -> None:
         """End the worker processes."""
-        if not self.used:
-            return
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        if self.used:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _start_worker(threads: int) -> None:
+class Dask(Processes):
+    """A Dask cluster: the one whose scheduler is named, or one of worker processes made here.
+
+    Raises:
+        UsageError: Dask is not installed, or no scheduler answers at that address.
+        RunError: a worker died, and so did the one that tried again.
+    """
+
+    broken = ()  # Dask itself tries again elsewhere
+
+    def __init__(
+        self, shared: Any, workers: int = 2, threads: int = 1, scheduler: str | None = None
+    ) -> None:
+        super().__init__(shared, workers, threads, scheduler)
+        try:
+            import distributed
+        except ImportError as error:
+            raise UsageError("the executor dask needs Dask: pip install 'egan[dask]'.") from error
+        self._distributed = distributed
+        self._cluster: Any = None
+        self._client: Any = None
+        if scheduler is not None:
+            self._connect(scheduler)
+
+    def _connect(self, scheduler: str) -> None:
+        try:
+            self._client = self._distributed.Client(scheduler, timeout=10, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise UsageError(
+                f"no Dask scheduler answers at {scheduler!r} ({describe_error(error)}): it must be "
+                "an address such as tcp://host:8786."
+            ) from error
+
+    def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run the tasks; their results in order."""
+        if self._client is None:
+            self._cluster = self._distributed.LocalCluster(
+                n_workers=self.workers, threads_per_worker=1, dashboard_address=None
+            )
+            self._client = self._distributed.Client(self._cluster, set_as_default=False)
+        try:
+            return self._map(task, arguments)
+        except self._distributed.KilledWorker as error:
+            raise RunError(
+                "workers of the Dask cluster died on the same task (killed for want of memory?): "
+                "use fewer workers a machine, then resume."
+            ) from error
+
+    def _backend(self) -> AbstractContextManager[Any]:
+        return joblib.parallel_config(backend="dask", client=self._client)
+
+    def close(self) -> None:
+        """Leave the cluster; end it if it was made here."""
+        for each in (self._client, self._cluster):
+            if each is not None:
+                each.close()
+        self._client = self._cluster = None
+
+
+def local_device(device: str) -> str:
+    """Where this process computes: worker i uses GPU i mod n, the main process the one it was told.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1", as the run was told.
+    """
+    worker = re.search(r"(\d+)$", multiprocessing.current_process().name)
+    if not device.startswith("cuda") or multiprocessing.parent_process() is None or not worker:
+        return device
+    return f"cuda:{int(worker[1]) % torch.cuda.device_count()}"
+
+
+def _ignore_interrupts() -> None:
     # Ctrl-C reaches the whole process group; only the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
 
 
-def _run(task: Task, blob: bytes, digest: str, arguments: tuple[Any, ...]) -> Any:
-    return task(_shared(blob, digest), *arguments)
+def _run(
+    task: Task, threads: int, blob: Any, digest: str, skeleton: Any, *arrays: Any
+) -> tuple[Any, list[Any]]:
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return Parcels().pack(task(_shared(blob, digest), *unpack(skeleton, arrays)))
 
 
 _cache: dict[str, Any] = {}
 
 
-def _shared(blob: bytes, digest: str) -> Any:
+def _shared(blob: Any, digest: str) -> Any:
     if digest not in _cache:
         _cache.clear()
-        _cache[digest] = cloudpickle.loads(blob)
+        _cache[digest] = cloudpickle.loads(blob.tobytes())
     return _cache[digest]
 
 
-executors: dict[str, type[Serial] | type[Processes]] = {"serial": Serial, "processes": Processes}
+executors: dict[str, type[Serial] | type[Processes]] = {
+    "serial": Serial,
+    "processes": Processes,
+    "dask": Dask,
+}

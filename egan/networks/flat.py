@@ -39,10 +39,9 @@ class Flat:
         if len({each.dtype for each in self.parameters}) > 1:
             raise UsageError(f"the parameters of {name} are of several types: make them one.")
         self.vector = torch.cat([each.detach().reshape(-1) for each in self.parameters])
-        offset = 0
+        views = self.views(self.vector)
         for each in self.parameters:
-            each.data = self.vector[offset : offset + each.numel()].view(each.shape)
-            offset += each.numel()
+            each.data = views[id(each)]
         self.has_buffers = any(True for _ in module.buffers())
         self._normed = [each for each in module.modules() if _spectral(each)]
         self.iterates = bool(self._normed)
@@ -51,6 +50,14 @@ class Flat:
     def state(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Copies of the weights and the buffers."""
         return self.vector.clone(), self.buffers()
+
+    def views(self, vector: Tensor) -> dict[int, Tensor]:
+        """Views of a vector like `vector` as each parameter's, by the parameter's `id`."""
+        found, offset = {}, 0
+        for each in self.parameters:
+            found[id(each)] = vector[offset : offset + each.numel()].view(each.shape)
+            offset += each.numel()
+        return found
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the buffers, by name."""

@@ -18,24 +18,26 @@ from torch import Tensor, nn
 
 from egan.networks.flat import Flat
 
-Pieces = tuple[Tensor | None, Tensor | None]
-Rule = Callable[[Any, Tensor, Tensor], Pieces]
+Rule = Callable[[Any, Tensor, Tensor, dict[str, Tensor]], None]
 
 
-def _linear(layer: nn.Linear, read: Tensor, back: Tensor) -> Pieces:
+def _linear(layer: nn.Linear, read: Tensor, back: Tensor, into: dict[str, Tensor]) -> None:
     back = back.reshape(-1, back.shape[-1])
-    bias = None if layer.bias is None else back.sum(0)
-    return back.T @ read.reshape(-1, read.shape[-1]), bias
+    torch.mm(back.T, read.reshape(-1, read.shape[-1]), out=into["weight"])
+    if layer.bias is not None:
+        torch.sum(back, 0, out=into["bias"])
 
 
-def _convolution(layer: Any, read: Tensor, back: Tensor) -> Pieces:
+def _convolution(layer: Any, read: Tensor, back: Tensor, into: dict[str, Tensor]) -> None:
     transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     _, weight, bias = torch.ops.aten.convolution_backward(
         back, read, layer.weight, [layer.out_channels], layer.stride, layer.padding,
         layer.dilation, transposed, layer.output_padding, layer.groups,
         [False, True, layer.bias is not None],
     )  # fmt: skip
-    return weight, bias
+    into["weight"].copy_(weight)
+    if layer.bias is not None:
+        into["bias"].copy_(bias)
 
 
 CONVOLUTIONS = (
@@ -97,6 +99,7 @@ class Tape:
         found = torch.autograd.grad(output, [*made, *more], cotangent)
         return list(found[: len(made)]), list(found[len(made) :])
 
+    @torch.no_grad()
     def gradient(self, back: Sequence[Tensor], weights: Tensor) -> Tensor:
         """The gradient by all parameters, one vector.
 
@@ -104,12 +107,13 @@ class Tape:
             back: what `back` gave.
             weights: of the samples, (n,): they scale the cotangent.
         """
-        pieces: dict[int, Tensor] = {}
+        vector = torch.empty_like(self.network.vector)
+        places = self.network.views(vector)
         for (layer, read, _), each in zip(self.layers, back, strict=True):
+            into = {
+                name: places[id(parameter)]
+                for name, parameter in layer.named_parameters(recurse=False)
+            }
             scaled = each * weights.view(-1, *[1] * (each.dim() - 1))
-            for name, piece in zip(
-                ("weight", "bias"), RULES[type(layer)](layer, read, scaled), strict=True
-            ):
-                if piece is not None:
-                    pieces[id(getattr(layer, name))] = piece.reshape(-1)
-        return torch.cat([pieces[id(each)] for each in self.network.parameters])
+            RULES[type(layer)](layer, read, scaled, into)
+        return vector
