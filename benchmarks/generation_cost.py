@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from benchmarks.pairs import convolutional32
 from benchmarks.presets import commit
 from egan.assembly import make_world
-from egan.cost import Counter, generation_flops
+from egan.cost import Counter
 from egan.evolution import State, evolve
 from egan.losses import mutations, objectives
 from egan.penalties import Step
@@ -266,13 +266,11 @@ def measure(case: Case, rounds: int) -> Settings:
     for name, alternating in (("alternating", True), ("simultaneous", False)):
         steps[name] = Gradient(worlds["gradient"][0], alternating)
     del steps["gradient"]
+    flops = {name: counted(step) for name, step in steps.items()}  # the round that warms up
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, step in steps.items():
-            seconds = timed(step, worlds["gradient"][0].device)
-            if turn:
-                times[name].append(seconds)
-    flops = flops_of(worlds, steps)
+            times[name].append(timed(step, worlds["gradient"][0].device))
     row: Settings = {
         "case": case.name, "rounds": rounds, "commit": commit(), "device": device_name(worlds),
         "engine": worlds[""][0].config.execution.engine,
@@ -311,18 +309,11 @@ def ratio(times: list[float], others: list[float]) -> float:
     return statistics.median(one / two for one, two in zip(times, others, strict=True))
 
 
-def flops_of(worlds: Mapping[str, tuple[World, State]], steps: Mapping[str, Any]) -> Settings:
-    """Counted operations of each step; a race is counted from its first generation."""
-    found = {
-        name: generation_flops(state, world)
-        for name, (world, state) in worlds.items()
-        if name != "gradient"
-    }
-    for name in ("alternating", "simultaneous"):
-        with Counter() as counter:
-            steps[name]()
-        found[name] = counter.total
-    return found
+def counted(step: Callable[[], None]) -> int:
+    """Operations of one step; a race's are those of this generation."""
+    with Counter() as counter:
+        step()
+    return counter.total
 
 
 def floor_of(world: World, flops: Mapping[str, int]) -> Settings:
@@ -416,7 +407,9 @@ def main() -> None:
     done = read(arguments.out)
     for case in wanted:
         if case.name not in done:
-            rounds = arguments.rounds or (min(case.rounds, 3) if arguments.quick else case.rounds)
+            rounds = arguments.rounds or (
+                min(case.rounds, 2 if case.pair else 15) if arguments.quick else case.rounds
+            )
             done[case.name] = measure(case, rounds)
             print(table([done[case.name]]), flush=True)
             if arguments.out:

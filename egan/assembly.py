@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from egan.choice import AUTO, USUAL, fastest, with_engine
 from egan.config import Config, Networks
 from egan.data import Data, Table, make_data
 from egan.engines import engines
@@ -42,6 +43,8 @@ def make_world(config: Config, source: Any = None) -> World:
     """
     device = _device(config.execution.device)
     config = replace(config, execution=replace(config.execution, device=str(device)))
+    free = config.execution.engine == AUTO
+    config = with_engine(config, USUAL) if free else config
     data = make_data(config.data if source is None else source, config.data_options)
     objective = lookup("objective", config.environment.objective, objectives)
     chosen = [
@@ -69,7 +72,8 @@ def make_world(config: Config, source: Any = None) -> World:
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
     known = _knows_real_half(config, plan)
-    return World(config, data, plan, selection, objective, chosen, known, device, executor)
+    world = World(config, data, plan, selection, objective, chosen, known, device, executor)
+    return fastest(world) if free else world
 
 
 def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, device: str) -> Plan:

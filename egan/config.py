@@ -121,10 +121,14 @@ class Environment(Settings, group="environment"):
 
 @dataclass(frozen=True)
 class Execution(Settings, group="execution"):
-    """Where children are bred. None of it but threads and device changes a result."""
+    """How and where children are bred.
 
-    engine: str = "shared"
-    """How a generation is computed (`egan list`); all engines compute the same."""
+    Engine, threads and device change results by rounding only, the others not at all.
+    """
+
+    engine: str = "auto"
+    """How a generation is computed (`egan list`); all engines compute the same but for rounding.
+    `auto`: the one that is faster when the run starts, which its config.json then names."""
     executor: str = "serial"
     """`serial`, `processes` (joblib), or `dask` (extra `dask`)."""
     scheduler: str | None = None

@@ -165,8 +165,9 @@ def reconcile(directory: Directory, given: Mapping[str, Any]) -> Config:
         UsageError: others differ; the message names them.
     """
     stored = directory.read_config()
-    if flatten(given).get("execution.device") == "auto":  # it was made out when the run began
-        given = merge(given, {"execution": {"device": stored["execution"]["device"]}})
+    for name in ("device", "engine"):
+        if flatten(given).get(f"execution.{name}") == "auto":  # made out when the run began
+            given = merge(given, {"execution": {name: stored["execution"][name]}})
     config = build(Config, merge(stored, given))
     other = [
         text for text in differences(plain(config), stored) if text.split(" ")[0] not in ADJUSTABLE

@@ -49,8 +49,10 @@ def breed_task(
 ) -> list[Brood]:
     """Breed as executors run it, on the device of the process that it runs in."""
     plan = shared.get()
-    here = partial(torch.Tensor.to, device=plan.game.generator.vector.device)
-    return engines[engine].breed(plan, mapped(here, parents), mapped(here, scene))
+    device = plan.game.generator.vector.device
+    if scene.environment.weights.device != device:
+        parents, scene = mapped(partial(torch.Tensor.to, device=device), (parents, scene))
+    return engines[engine].breed(plan, parents, scene)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +160,9 @@ class World:
         groups = [pairs] if self.executor.together else [[pair] for pair in pairs]
         engine = config.execution.engine
         found = self.executor(breed_task, [(engine, group, scene) for group in groups])
-        here = partial(torch.Tensor.to, device=self.device)
-        broods = [brood for group in found for brood in mapped(here, group)]
+        broods = [brood for group in found for brood in group]
+        if not self.executor.together:  # they may come from other devices
+            broods = mapped(partial(torch.Tensor.to, device=self.device), broods)
         lesson = Lesson(
             [brood.evidence for brood in broods if brood.evidence],
             scene.real_half if self.knows_real_half else None,

@@ -15,6 +15,7 @@ SMALL = {
     "variation": {"batch": 16},
     "fitness": {"samples": 16},
     "environment": {"batch": 16},
+    "execution": {"engine": "shared"},  # whichever is faster on the day would not be repeatable
     "records": {
         "checkpoint_every": 4,
         "score_every": 4,

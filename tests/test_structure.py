@@ -17,6 +17,7 @@ LEVELS = [
     ["variation", "generator", "presets"],
     ["engines"],
     ["world"],
+    ["choice"],
     ["assembly"],
     ["evolution", "pictures", "catalogue"],
     ["monitor", "snapshot", "cost"],

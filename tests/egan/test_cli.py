@@ -16,7 +16,8 @@ from egan.presets import configure
 from egan.settings import flatten, plain
 
 QUICK = [
-    "--networks.width=8", "--variation.batch=8", "--fitness.samples=8", "--environment.batch=8",
+    "--execution.engine=shared", "--networks.width=8", "--variation.batch=8",
+    "--fitness.samples=8", "--environment.batch=8",
     "--records.score-samples=50", "--records.final-samples=100", "--records.pictures=2",
     "--generations=4",
 ]  # fmt: skip
@@ -85,8 +86,8 @@ WRONG = [
      "gradient-only, paper, released-pytorch, released-theano.", 2),
     ("evolve --population.selection bst", "unknown selection 'bst': did you mean 'best'? valid are "
      "best, nsga2, random, tournament.", 2),
-    ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are processes, "
-     "serial.", 2),
+    ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are dask, "
+     "processes, serial.", 2),
     ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are r1, r2.", 2),
     ("evolve --fitness.quality x", "unknown quality 'x': valid are logit, probability.", 2),
     ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),

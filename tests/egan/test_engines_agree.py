@@ -12,6 +12,7 @@ from egan.engines import engines
 from egan.engines.judging import judging_noise
 from egan.evolution import evolve
 from egan.losses import mutations
+from egan.world import World
 from populations.errors import UsageError
 
 KINDS = ["plain", "batch norm", "spectral norm"]
@@ -309,3 +310,28 @@ def test_the_sources_cover_all_that_can_be_shared(make):
     assert ("batch norm", 3, "judged", False, True) in kept
     assert ("plain", 1, "bred", True, True) in kept
     assert ("spectral norm", 1, "judged", True, True) in kept
+
+
+def test_auto_chooses_once_and_writes_down_what_it_chose(make, monkeypatch):
+    free = {"execution": {"engine": "auto"}}
+    for quicker in ("shared", "batched"):
+        spent = {"shared": 1.0, "batched": 1.0, quicker: 0.5}
+        now = [0.0]
+
+        def breed(world, *arguments, spent=spent, now=now):
+            now[0] += spent[world.config.execution.engine]
+
+        monkeypatch.setattr(World, "breed", breed)
+        monkeypatch.setattr("egan.choice.time.perf_counter", lambda now=now: now[0])
+        world, _ = make(free)
+        assert world.config.execution.engine == quicker
+
+
+@pytest.mark.parametrize("layers", [
+    {"data": "digits", "networks": {"name": "convolutional"}},
+    {"execution": {"executor": "processes"}},
+    {"fitness": {"race": 0.9}},
+])  # fmt: skip
+def test_auto_is_the_shared_engine_where_no_other_fits(make, layers):
+    world, _ = make(layers, {"execution": {"engine": "auto"}})
+    assert world.config.execution.engine == "shared"
