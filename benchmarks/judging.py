@@ -27,7 +27,7 @@ from benchmarks.presets import commit
 from egan.assembly import make_world
 from egan.config import Config
 from egan.cost import Counter, generation_flops
-from egan.data import Table, digits
+from egan.data import Table, data_sets
 from egan.engines.judging import judge
 from egan.evolution import evolve
 from egan.presets import configure
@@ -79,7 +79,7 @@ def cifar(folder: Path) -> Tensor:
 
 def large_digits() -> Tensor:
     """scikit-learn's digits, 32x32 in three equal channels."""
-    data = digits()
+    data = data_sets["digits"]()
     assert isinstance(data, Table)
     return data.values.repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)
 

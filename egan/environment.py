@@ -13,7 +13,7 @@ from egan.losses import Loss, Objective
 from egan.networks import Flat
 from egan.optimizer import adam
 from egan.penalties import Step
-from populations.individual import Moments, all_finite, finite_moments
+from populations.individual import Moments, finiteness
 
 
 @dataclass(eq=False)
@@ -46,6 +46,9 @@ class Rules:
     penalties: Sequence[tuple[float, Callable[[Step], Tensor]]]
     lr: float
     betas: tuple[float, float]
+
+
+ROW = ("loss", "penalty", "taken")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +129,10 @@ def learn(
     weights, moments = adam(
         environment.weights, environment.moments, gradient, rules.lr, rules.betas
     )
-    row = {"loss": loss.item(), "penalty": penalty.item(), "taken": 1.0}
-    sound = all_finite(loss + penalty) and all_finite(weights) and finite_moments(moments)
-    if not sound:
-        return environment, {**row, "taken": 0.0}
+    sound = finiteness(loss + penalty, weights, moments["mean"], moments["square"])
+    row = dict(zip(ROW, torch.stack([loss, penalty, sound.to(loss.dtype)]).tolist(), strict=True))
+    if not row["taken"]:
+        return environment, row
     return Environment(weights, discriminator.buffers(), moments), row
 
 

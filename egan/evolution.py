@@ -37,27 +37,34 @@ class Generation:
 
 
 def evolve(state: State, world: World, until: int) -> Iterator[tuple[State, Generation]]:
-    """Run generations, one an iteration, until that many are done.
-
-    Algorithm 1: every parent has one child per mutation, children are judged by quality and
-    diversity, the mu best survive and their parents die; the discriminator learns from the
-    survivors, before (the paper) or after (the released codes) the generators had their turn.
-    """
+    """Run generations, one an iteration, until that many are done."""
     while state.generation < until:
-        now, parents, environment = state.generation, state.population, state.environment
-        learning: dict[str, float] = {}
-        if world.environment_first:
-            environment, learning = world.adapt(world.settle(environment), parents, now)
-        environment = world.settle(environment)
-        offspring, lesson = world.breed(parents, environment, now)
-        survivors = world.select(offspring, parents, now)
-        if not world.environment_first:
-            environment, learning = world.adapt(environment, survivors or parents, now, lesson)
-        state = replace(
-            state,
-            generation=now + 1,
-            population=without_evidence(survivors) or parents,
-            environment=environment,
-            barren=0 if survivors else state.barren + 1,
-        )
-        yield state, Generation(offspring, survivors, learning)
+        state, happened = advance(state, world)
+        yield state, happened
+        del happened  # or its children would be kept while the next ones are bred
+
+
+def advance(state: State, world: World) -> tuple[State, Generation]:
+    """One generation of Algorithm 1.
+
+    Every parent has one child per mutation, children are judged by quality and diversity, the mu
+    best survive and their parents die; the discriminator learns from the survivors, before (the
+    paper) or after (the released codes) the generators had their turn.
+    """
+    now, parents, environment = state.generation, state.population, state.environment
+    learning: dict[str, float] = {}
+    if world.environment_first:
+        environment, learning = world.adapt(world.settle(environment), parents, now)
+    environment = world.settle(environment)
+    offspring, lesson = world.breed(parents, environment, now)
+    survivors = world.select(offspring, parents, now)
+    if not world.environment_first:
+        environment, learning = world.adapt(environment, survivors or parents, now, lesson)
+    state = replace(
+        state,
+        generation=now + 1,
+        population=without_evidence(survivors) or parents,
+        environment=environment,
+        barren=0 if survivors else state.barren + 1,
+    )
+    return state, Generation(offspring, survivors, learning)

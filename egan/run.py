@@ -58,6 +58,7 @@ def advance(
         for reached, happened in evolve(state, world, config.generations):
             seconds = recorder.seconds if recorder else time.monotonic() - began
             row = row_of(reached, happened, list(world.plan.names), seconds)
+            del happened  # see evolve
             if recorder:
                 recorder.record(reached, row)
             state = reached  # from here on it may be saved, since its row is in the log

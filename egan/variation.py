@@ -13,7 +13,7 @@ from egan.environment import Environment, Half
 from egan.losses import Loss, Objective
 from egan.optimizer import adam, fresh_moments
 from egan.traits import Traits
-from populations.individual import Individual, finite_moments, finiteness
+from populations.individual import Individual, finite_moments, soundness
 from populations.lineage import child_number
 
 INHERITED = "inherited"
@@ -189,7 +189,7 @@ def settle_fitness(
         found: quality and diversity of each, scalars; empty where nobody is judged.
         gamma: weight of diversity.
     """
-    sound = torch.stack([finiteness(child) for child in children])
+    sound = torch.stack([soundness(child) for child in children])
     rows = [torch.stack([*pair]) for pair in found]
     columns = torch.stack(rows).to(torch.float64) if rows else sound.new_zeros((len(children), 0))
     table = torch.cat([sound.to(torch.float64)[:, None], columns], dim=1).tolist()

@@ -89,28 +89,23 @@ def without_evidence(population: list[Individual]) -> list[Individual]:
 def is_finite(individual: Individual) -> bool:
     """Whether every weight, every buffer and every moment is finite."""
     if individual.finite is None:
-        return bool(finiteness(individual))
+        return bool(soundness(individual))
     return individual.finite
 
 
-def finiteness(individual: Individual) -> Tensor:
+def soundness(individual: Individual) -> Tensor:
     """The same as a tensor, true or false, which the host need not wait for."""
     moments = [each[part] for each in individual.moments.values() for part in ("mean", "square")]
-    tensors = [individual.weights, *individual.buffers.values(), *moments]
-    return torch.stack([_finite(each) for each in tensors if each.numel()]).all()
+    return finiteness(individual.weights, *individual.buffers.values(), *moments)
 
 
-def all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor has neither NaN nor infinities."""
-    return bool(_finite(tensor)) if tensor.numel() else True
-
-
-def _finite(tensor: Tensor) -> Tensor:
+def finiteness(*tensors: Tensor) -> Tensor:
+    """Whether none of the tensors has NaN or infinities, as a tensor."""
     # Extremes keep NaN and infinities, and are far quicker to find than a mask of all entries.
-    low, high = torch.aminmax(tensor)
-    return torch.isfinite(low) & torch.isfinite(high)
+    extremes = [end for each in tensors if each.numel() for end in torch.aminmax(each)]
+    return torch.stack([torch.isfinite(each) for each in extremes]).all()
 
 
 def finite_moments(moments: Moments) -> bool:
     """Whether an optimiser's memory is finite."""
-    return all_finite(moments["mean"]) and all_finite(moments["square"])
+    return bool(finiteness(moments["mean"], moments["square"]))

@@ -77,7 +77,7 @@ def test_algorithm_1_fits_one_screen():
     (loop,) = (
         node
         for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == "evolve"
+        if isinstance(node, ast.FunctionDef) and node.name == "advance"
     )
     assert loop.end_lineno - loop.lineno < 40
     assert source.count("\n") < 80

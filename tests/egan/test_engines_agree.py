@@ -335,3 +335,24 @@ def test_auto_chooses_once_and_writes_down_what_it_chose(make, monkeypatch):
 def test_auto_is_the_shared_engine_where_no_other_fits(make, layers):
     world, _ = make(layers, {"execution": {"engine": "auto"}})
     assert world.config.execution.engine == "shared"
+
+
+def test_bfloat16_rounds_the_fitness_and_leaves_the_children_alone(make):
+    world, state = make()
+    other, _ = make({"fitness": {"precision": "bfloat16"}})
+    expected, _ = world.breed(state.population, state.environment, 0)
+    found, _ = other.breed(state.population, state.environment, 0)
+    for left, right in zip(expected, found, strict=True):
+        assert torch.equal(left.weights, right.weights)
+        assert right.weights.dtype == torch.float32
+        assert left.fitness.values != right.fitness.values
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=0.05, abs=0.05)
+    assert not any(other.plan.halves for _ in found)
+
+
+@pytest.mark.parametrize("engine", engines)
+def test_a_discriminator_step_waits_for_the_device_only_once_for_its_whole_row(make, engine):
+    world, state = make({"execution": {"engine": engine}})
+    with Waits() as counter:
+        world.adapt(state.environment, state.population, 0)
+    assert counter.total == 0
