@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from egan.environment import Environment
-from egan.world import World
+from egan.world import Lesson, World
 from populations.individual import Individual, without_evidence
 
 
@@ -51,12 +51,31 @@ def advance(state: State, world: World) -> tuple[State, Generation]:
     best survive and their parents die; the discriminator learns from the survivors, before (the
     paper) or after (the released codes) the generators had their turn.
     """
-    now, parents, environment = state.generation, state.population, state.environment
+    environment, learning = meet(state, world)
+    offspring, lesson = world.breed(state.population, environment, state.generation)
+    return conclude(state, world, environment, learning, offspring, lesson)
+
+
+def meet(state: State, world: World) -> tuple[Environment, dict[str, float]]:
+    """The environment that a generation's children will meet, and how it learned before them."""
+    environment = world.settle(state.environment)
     learning: dict[str, float] = {}
     if world.environment_first:
-        environment, learning = world.adapt(world.settle(environment), parents, now)
-    environment = world.settle(environment)
-    offspring, lesson = world.breed(parents, environment, now)
+        environment, learning = world.adapt(environment, state.population, state.generation)
+        environment = world.settle(environment)
+    return environment, learning
+
+
+def conclude(
+    state: State,
+    world: World,
+    environment: Environment,
+    learning: dict[str, float],
+    offspring: list[Individual],
+    lesson: Lesson,
+) -> tuple[State, Generation]:
+    """Selection, and the discriminator's turn where it comes last."""
+    now, parents = state.generation, state.population
     survivors = world.select(offspring, parents, now)
     if not world.environment_first:
         environment, learning = world.adapt(environment, survivors or parents, now, lesson)

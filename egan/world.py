@@ -55,6 +55,13 @@ def breed_task(
     return engines[engine].breed(plan, parents, scene)
 
 
+def pairs_of(parents: list[Individual]) -> list[tuple[int, Individual]]:
+    """Parents with their places, without what breeding does not read."""
+    return [
+        (slot, replace(parent, average=None, evidence=None)) for slot, parent in enumerate(parents)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Lesson:
     """What a generation's breeding already knows of the discriminator's next step.
@@ -151,25 +158,24 @@ class World:
         self, parents: list[Individual], environment: Environment, generation: int
     ) -> tuple[list[Individual], Lesson]:
         """All children of all parents, judged, and what the discriminator may learn from it."""
-        config = self.config
-        scene = self._scene(environment, generation)
-        pairs = [
-            (slot, replace(parent, average=None, evidence=None))
-            for slot, parent in enumerate(parents)
-        ]
+        scene, pairs = self.scene(environment, generation), pairs_of(parents)
         groups = [pairs] if self.executor.together else [[pair] for pair in pairs]
-        engine = config.execution.engine
+        engine = self.config.execution.engine
         found = self.executor(breed_task, [(engine, group, scene) for group in groups])
         broods = [brood for group in found for brood in group]
         if not self.executor.together:  # they may come from other devices
             broods = mapped(partial(torch.Tensor.to, device=self.device), broods)
+        return self.gather(broods, scene)
+
+    def gather(self, broods: list[Brood], scene: Scene) -> tuple[list[Individual], Lesson]:
+        """The children of all broods, and what the discriminator may learn from them."""
         lesson = Lesson(
             [brood.evidence for brood in broods if brood.evidence],
             scene.real_half if self.knows_real_half else None,
         )
         return [child for brood in broods for child in brood.children], lesson
 
-    def _scene(self, environment: Environment, generation: int) -> Scene:
+    def scene(self, environment: Environment, generation: int) -> Scene:
         """What the children of a generation will meet."""
         real = known = None
         if self.judged and self.plan.gamma:

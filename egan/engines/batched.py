@@ -1,12 +1,15 @@
 """The batched engine: all parents, then all children, in one product a layer.
 
 For networks that can be stacked (multilayer perceptrons). Small ones are bound by the cost of
-calls, which the members of a population share here.
+calls, which the members of a population share here, and so may several runs that differ in their
+seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,41 +24,74 @@ from populations.individual import Individual
 from populations.randomness import generator as keyed
 
 
+class Member(NamedTuple):
+    """A parent or a child, and the plan and scene of its own run."""
+
+    individual: Individual
+    slot: int
+    plan: Plan
+    scene: Scene
+
+
+class Job(NamedTuple):
+    """What `breed` is called with, of one of several runs."""
+
+    plan: Plan
+    parents: Sequence[tuple[int, Individual]]
+    scene: Scene
+
+
 def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
     """The children of each parent, judged; see `egan.engines`."""
-    broods = _vary(plan, parents, scene)
-    children = [child for brood in broods for child in brood.children]
-    found = _judge(plan, children, scene) if plan.samples else []
-    settle_fitness(children, found, plan.gamma)
-    return broods
+    return breed_together([Job(plan, parents, scene)])[0]
 
 
-def _vary(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
-    game = plan.game
-    weights = torch.stack([parent.weights for _, parent in parents]).requires_grad_()
-    buffers = stacked([parent.buffers for _, parent in parents])
-    noise = torch.stack([
-        game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
-        for slot, _ in parents
-    ])  # fmt: skip
-    fake = Stack(game.generator)(weights, noise, buffers)
+def breed_together(jobs: Sequence[Job]) -> list[list[Brood]]:
+    """The broods of several runs, whose plans differ in their seeds only."""
+    members = [Member(one, slot, job.plan, job.scene) for job in jobs for slot, one in job.parents]
+    broods = _vary(members)
+    children = [
+        member._replace(individual=child)
+        for member, brood in zip(members, broods, strict=True)
+        for child in brood.children
+    ]
+    plan = jobs[0].plan
+    found = _judge(plan, children) if plan.samples else []
+    settle_fitness([child.individual for child in children], found, plan.gamma)
+    left = iter(broods)
+    return [list(islice(left, len(job.parents))) for job in jobs]
+
+
+def _vary(members: list[Member]) -> list[Brood]:
+    plan = members[0].plan
+    weights = torch.stack([each.individual.weights for each in members]).requires_grad_()
+    buffers = stacked([each.individual.buffers for each in members])
+    noise = torch.stack([_breeding_noise(each) for each in members])
+    fake = Stack(plan.game.generator)(weights, noise, buffers)
     shown = fake.detach().requires_grad_()
-    logits = _logits(plan, scene, _discriminators(scene, len(parents)), shown)[0]
+    logits = _logits(plan, members, _discriminators(members), shown)[0]
     gradients = [
         torch.autograd.grad(fake, weights, slope, retain_graph=True)[0]
         for slope in _slopes(plan, logits, shown)
     ]
-    evidence = _evidence(plan, scene, shown.detach())
+    evidence = _evidence(plan, members, shown.detach())
     return [
         Brood(
             make_children(
-                plan, parent, slot, [each[place] for each in gradients], member(buffers, place),
-                scene,
+                each.plan, each.individual, each.slot, [found[place] for found in gradients],
+                member(buffers, place), each.scene,
             ),
             evidence[place],
         )
-        for place, (slot, parent) in enumerate(parents)
+        for place, each in enumerate(members)
     ]  # fmt: skip
+
+
+def _breeding_noise(each: Member) -> Tensor:
+    plan = each.plan
+    random = keyed(plan.seed, each.scene.generation, "breeding noise", each.slot)
+    noise: Tensor = plan.game.draw(plan.batch, random)
+    return noise
 
 
 def _slopes(plan: Plan, logits: Tensor, shown: Tensor) -> list[Tensor]:
@@ -70,67 +106,72 @@ def _slopes(plan: Plan, logits: Tensor, shown: Tensor) -> list[Tensor]:
     return [each.reshape(shape) * slope for each in derivatives]
 
 
-def _evidence(plan: Plan, scene: Scene, fakes: Tensor) -> list[Evidence | None]:
+def _evidence(plan: Plan, members: list[Member], fakes: Tensor) -> list[Evidence | None]:
     """Each parent's fakes, and the half of the objective on them where it is wanted."""
     if plan.keeps != BRED:
         return [None] * len(fakes)
     halves: list[Half] | list[None] = [None] * len(fakes)
     if plan.halves:
-        weights = _discriminators(scene, len(fakes)).requires_grad_()
-        halves = _halves(plan, scene, weights, fakes)[1]
+        critics = _discriminators(members).requires_grad_()
+        halves = _halves(plan, members, critics, fakes)[1]
     return [Evidence(each, half) for each, half in zip(fakes, halves, strict=True)]
 
 
-def _judge(plan: Plan, children: list[Individual], scene: Scene) -> list[Found]:
-    game = plan.game
-    weights = torch.stack([child.weights for child in children])
-    buffers = stacked([child.buffers for child in children])
-    if plan.shared_noise:
-        noise = judging_noise(plan, scene, 0).expand(len(children), -1, -1)
-    else:
-        noise = torch.stack([judging_noise(plan, scene, child.number) for child in children])
+def _judge(plan: Plan, members: list[Member]) -> list[Found]:
+    weights = torch.stack([each.individual.weights for each in members])
+    buffers = stacked([each.individual.buffers for each in members])
+    noise = torch.stack([_judging_noise(each) for each in members])
+    known = [each.scene.real_half for each in members if each.scene.real_half]
     with judging_precision(plan):
         with torch.no_grad():
-            samples = Stack(game.generator)(weights, noise, buffers).to(weights.dtype)
-        critics = _discriminators(scene, len(children))
+            samples = Stack(plan.game.generator)(weights, noise, buffers).to(weights.dtype)
+        critics = _discriminators(members)
         halves: list[Half] = []
-        if scene.real_half is None:
+        if not known:
             with torch.no_grad():
-                logits = _logits(plan, scene, critics, samples)[0]
+                logits = _logits(plan, members, critics, samples)[0]
         else:
-            logits, halves = _halves(plan, scene, critics.requires_grad_(), samples)
-    for place, child in enumerate(children):
-        child.judged_on = plan.samples
+            logits, halves = _halves(plan, members, critics.requires_grad_(), samples)
+    for place, each in enumerate(members):
+        each.individual.judged_on = plan.samples
         if plan.keeps == JUDGED:
             half = halves[place] if plan.halves else None
-            child.evidence = Evidence(samples[place].clone(), half)
+            each.individual.evidence = Evidence(samples[place].clone(), half)
     qualities = [plan.quality(each) for each in logits.detach()]
-    if scene.real_half is None:
+    if not known:
         return [(quality, torch.zeros_like(quality)) for quality in qualities]
-    real = scene.real_half.gradient
-    varieties = [diversity(real, half.gradient) for half in halves]
+    pairs = zip(known, halves, strict=True)
+    varieties = [diversity(real.gradient, fake.gradient) for real, fake in pairs]
     return list(zip(qualities, varieties, strict=True))
 
 
-def _discriminators(scene: Scene, count: int) -> Tensor:
-    """The discriminator's weights once a member, (count, parameters)."""
-    return scene.environment.weights.expand(count, -1).contiguous()
+def _judging_noise(each: Member) -> Tensor:
+    index = 0 if each.plan.shared_noise else each.individual.number
+    return judging_noise(each.plan, each.scene, index)
+
+
+def _discriminators(members: list[Member]) -> Tensor:
+    """The weights of each member's discriminator, (members, parameters)."""
+    return torch.stack([each.scene.environment.weights for each in members])
 
 
 def _logits(
-    plan: Plan, scene: Scene, critics: Tensor, samples: Tensor
+    plan: Plan, members: list[Member], critics: Tensor, samples: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits of each member's samples, and the discriminator's buffers after each member's pass."""
-    known = scene.real_half.buffers if scene.real_half else scene.environment.buffers
-    buffers = stacked([known] * len(samples))
+    scenes = [each.scene for each in members]
+    buffers = stacked([
+        scene.real_half.buffers if scene.real_half else scene.environment.buffers
+        for scene in scenes
+    ])  # fmt: skip
     return Stack(plan.game.discriminator)(critics, samples, buffers), buffers
 
 
 def _halves(
-    plan: Plan, scene: Scene, critics: Tensor, samples: Tensor
+    plan: Plan, members: list[Member], critics: Tensor, samples: Tensor
 ) -> tuple[Tensor, list[Half]]:
     """Logits, and the fake half of the objective on each member's samples."""
-    logits, buffers = _logits(plan, scene, critics, samples)
+    logits, buffers = _logits(plan, members, critics, samples)
     values = [plan.objective.fake(each) for each in logits]
     gradients = torch.autograd.grad(torch.stack(values).sum(), critics)[0]
     halves = [

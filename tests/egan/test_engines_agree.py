@@ -259,7 +259,7 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
     offspring, _ = world.breed(state.population, state.environment, 0)
     child = next(child for child in offspring if child.fitness.valid)
     game, plan = world.plan.game, world.plan
-    noise = judging_noise(plan, world._scene(state.environment, 0), 0)
+    noise = judging_noise(plan, world.scene(state.environment, 0), 0)
     logits = []
     for chunk in noise.chunk(4):
         game.generator.load(child.weights, child.buffers)

@@ -1,0 +1,76 @@
+"""Several runs in step, which differ in their seeds only: their children are bred together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from egan.assembly import make_world
+from egan.choice import OTHER, with_engine
+from egan.config import Config
+from egan.engines.batched import Job, breed_together
+from egan.environment import Environment
+from egan.evolution import Generation, State, conclude, meet
+from egan.world import Lesson, World, pairs_of
+from populations.individual import Individual
+
+
+def make_worlds(config: Config, seeds: Sequence[int], source: Any = None) -> list[World]:
+    """A world for each seed, all by the batched engine.
+
+    Args:
+        config: of all runs; its seed is not read.
+        seeds: of the runs.
+        source: data given in Python.
+
+    Raises:
+        UsageError: the networks cannot be batched, or what `make_world` raises.
+    """
+    config = with_engine(config, OTHER)
+    return [make_world(replace(config, seed=seed), source) for seed in seeds]
+
+
+def evolve_together(
+    states: Sequence[State], worlds: Sequence[World], until: int
+) -> Iterator[list[tuple[State, Generation]]]:
+    """Run generations of several runs in step, one product a layer for all their children.
+
+    Args:
+        states: of the runs, equally far.
+        worlds: theirs, as `make_worlds` makes them.
+        until: the generation at which to end.
+
+    Yields:
+        For each run what `evolve` yields.
+    """
+    now = list(states)
+    while now[0].generation < until:
+        met = [meet(state, world) for state, world in zip(now, worlds, strict=True)]
+        bred = _breed(now, worlds, [environment for environment, _ in met])
+        happened = [
+            conclude(state, world, *before, *made)
+            for state, world, before, made in zip(now, worlds, met, bred, strict=True)
+        ]
+        del bred
+        now = [state for state, _ in happened]
+        yield happened
+        del happened  # as in evolve
+
+
+def _breed(
+    states: Sequence[State], worlds: Sequence[World], environments: Sequence[Environment]
+) -> list[tuple[list[Individual], Lesson]]:
+    """`World.breed` of all runs at once."""
+    scenes = [
+        world.scene(environment, state.generation)
+        for state, world, environment in zip(states, worlds, environments, strict=True)
+    ]
+    jobs = [
+        Job(world.plan, pairs_of(state.population), scene)
+        for state, world, scene in zip(states, worlds, scenes, strict=True)
+    ]
+    return [
+        world.gather(broods, scene)
+        for world, broods, scene in zip(worlds, breed_together(jobs), scenes, strict=True)
+    ]

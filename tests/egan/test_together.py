@@ -1,0 +1,44 @@
+"""Several runs in step: each is what it would be alone."""
+
+import pytest
+import torch
+
+from egan.evolution import evolve
+from egan.presets import configure
+from egan.snapshot import start
+from egan.together import evolve_together, make_worlds
+from populations.errors import UsageError
+
+SEEDS = (0, 3, 5)
+
+
+@pytest.mark.parametrize("more", [
+    {},
+    {"first": "environment", "population": {"mu": 2}},
+    {"networks": {"name": "toy"}, "environment": {"fakes": "judged"},
+     "fitness": {"real": "training"}},
+    {"environment": {"fakes": "bred", "penalties": {"r1": 0.0, "r2": 0.0}},
+     "fitness": {"real": "training", "gamma": 0.0}},
+])  # fmt: skip
+def test_each_run_is_what_it_is_alone(small, more):
+    config = configure(small, more)
+    worlds = make_worlds(config, SEEDS)
+    ends = list(evolve_together([start(world) for world in worlds], worlds, 3))[-1]
+    for world, (state, happened) in zip(worlds, ends, strict=True):
+        alone, also = list(evolve(start(world), world, 3))[-1]
+        assert state.generation == 3
+        assert [one.number for one in state.population] == [one.number for one in alone.population]
+        for left, right in zip(alone.population, state.population, strict=True):
+            torch.testing.assert_close(right.weights, left.weights, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(right.average, left.average, rtol=1e-3, atol=1e-4)
+        found, expected = state.environment.weights, alone.environment.weights
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        assert happened.learning == pytest.approx(also.learning, rel=1e-3, abs=1e-4)
+    weights = [state.population[0].weights for state, _ in ends]
+    assert not torch.allclose(weights[0], weights[1], atol=1e-2)
+
+
+def test_networks_that_cannot_be_batched_are_refused():
+    config = configure({"data": "digits", "networks": {"name": "convolutional"}})
+    with pytest.raises(UsageError, match="the engine 'batched' is not for this run"):
+        make_worlds(config, SEEDS)
