@@ -179,7 +179,7 @@ def main() -> None:
         "ring": (lambda: points("ring"), 50, 5_000),
         "grid": (lambda: points("grid"), 100, 5_000),
         "digits": (lambda: points("digits"), 50, 2_000),
-        "conv64": (lambda: pictures(arguments.data_dir), 4, 160),
+        "conv64": (lambda: pictures(arguments.data_dir), 5, 100),
     }
     done = [json.loads(line) for line in read_lines(arguments.out)]
     for case in arguments.cases:

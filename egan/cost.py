@@ -6,12 +6,14 @@ import resource
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egan.evolution import State, evolve
+from egan.choice import USUAL, with_engine
+from egan.evolution import State, advance, evolve
 from egan.world import World
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error
@@ -49,11 +51,13 @@ def generation_flops(state: State, world: World) -> int:
     """Floating-point operations of one generation (matrix products and convolutions).
 
     Counted while one generation from `state` really runs in this process, judges outside the
-    method left out, and thrown away; every generation of a run has the same shapes. Workers of
-    other executors are not seen: use `serial`.
+    method left out, and thrown away; every generation of a run has the same shapes, but for races.
+    Always by the shared engine, so that a budget does not depend on which engine was quicker.
+    Workers of other executors are not seen: use `serial`.
     """
+    world = replace(world, config=with_engine(world.config, USUAL))
     with Counter() as counter:
-        next(evolve(state, world, state.generation + 1))
+        advance(state, world)
     return counter.total
 
 
