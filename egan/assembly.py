@@ -16,6 +16,7 @@ from egan.engines import engines
 from egan.engines.judging import BRED, JUDGED
 from egan.fitness import qualities
 from egan.games import games
+from egan.interrupts import threads
 from egan.losses import mutations, objectives
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
@@ -73,7 +74,10 @@ def make_world(config: Config, source: Any = None) -> World:
     )
     known = _knows_real_half(config, plan)
     world = World(config, data, plan, selection, objective, chosen, known, device, executor)
-    return fastest(world) if free else world
+    if not free:
+        return world
+    with threads(config.execution.threads):
+        return fastest(world)
 
 
 def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, device: str) -> Plan:
@@ -115,13 +119,15 @@ def _keeps_halves(config: Config, plan: Plan) -> bool:
 
     That is where the step's fakes are all that they made, in one step, at the same weights.
     """
-    environment, traits = config.environment, plan.traits
+    environment, traits, game = config.environment, plan.traits, plan.game
     if environment.steps > 1 or not engines[config.execution.engine].shares:
         return False
+    # Running statistics see the real samples first, and then all fakes in one pass.
+    moves = game.discriminator.has_buffers and not game.discriminator.iterates
     if plan.keeps == BRED:
         whole = environment.batch == plan.mu * plan.batch
-        return whole and traits.discriminator_tape and not _penalised(config)
-    alone = traits.own_logits or (plan.mu == 1 and not plan.race)
+        return whole and traits.discriminator_tape and not _penalised(config) and not moves
+    alone = (traits.own_logits and not moves) or (plan.mu == 1 and not plan.race)
     whole = environment.batch == plan.mu * plan.samples
     return plan.keeps == JUDGED and whole and alone and _knows_real_half(config, plan)
 
@@ -158,6 +164,11 @@ def _check_race(config: Config, selection: Selection) -> None:
             f"fitness.race gives up children that the {config.population.mu} best have left behind:"
             " it needs population.selection = 'best'."
         )
+    if config.fitness.samples < 2 * config.fitness.chunks:
+        raise UsageError(
+            f"fitness.samples is {config.fitness.samples}: a race needs at least two samples in "
+            f"each of its {config.fitness.chunks} chunks (fitness.chunks)."
+        )
     if config.execution.executor != "serial":
         raise UsageError(
             "fitness.race compares all children round by round in one process: it needs "
@@ -172,8 +183,8 @@ def _check_engine(config: Config, plan: Plan) -> None:
         raise UsageError(f"the engine {name!r} is not for this run: {refusal}.")
     if name == "batched" and config.execution.executor != "serial":
         raise UsageError(
-            "the engine 'batched' computes all children at once in one process: it needs "
-            "execution.executor = 'serial'."
+            "the engine 'batched' (which may have been chosen when the run began) computes all "
+            "children at once in one process: it needs execution.executor = 'serial'."
         )
 
 

@@ -80,15 +80,15 @@ class Judging(Settings, group="fitness"):
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
     samples: int = setting(64, low=1)
-    """Samples of each child, and as many real ones, that are judged."""
+    """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True
     """Whether all children of a generation are judged on the same noise (the paper: no)."""
     real: Literal["own", "training"] = "own"
     """Real samples for judging: a batch of their own, or the one the discriminator trains on
     next, whose half of the gradient then is computed once for both."""
     race: float = setting(0.0, low=0, below=1)
-    """Confidence at which a child is given up before all its samples are judged; 0: all are judged
-    in full."""
+    """Confidence, above 0.5, at which a child is given up before all its samples are judged; 0: all
+    are judged in full."""
     chunks: int = setting(8, low=4)
     """Equal parts of the samples in a race; where a network has batch norm, each part is a batch
     of its own (a ghost batch)."""
@@ -123,12 +123,14 @@ class Environment(Settings, group="environment"):
 class Execution(Settings, group="execution"):
     """How and where children are bred.
 
-    Engine, threads and device change results by rounding only, the others not at all.
+    Engine, threads and device are fixed when a run starts and change one generation's result by
+    rounding only (over many generations selection may then differ); the others change nothing.
     """
 
     engine: str = "auto"
     """How a generation is computed (`egan list`); all engines compute the same but for rounding.
-    `auto`: the one that is faster when the run starts, which its config.json then names."""
+    `auto`: the one that is faster when the run starts, which its config.json then names; name one
+    for two runs to be equal bit for bit."""
     executor: str = "serial"
     """`serial`, `processes` (joblib), or `dask` (extra `dask`)."""
     scheduler: str | None = None
@@ -223,6 +225,11 @@ class Config(Settings):
             raise UsageError(
                 f"execution.scheduler is {self.execution.scheduler!r}: it needs "
                 "execution.executor = 'dask'."
+            )
+        if 0 < self.fitness.race <= 0.5:
+            raise UsageError(
+                f"fitness.race is {self.fitness.race}: it must be 0 or above 0.5 and below 1, the "
+                "confidence of a one-sided test."
             )
         if self.fitness.race and self.fitness.samples % self.fitness.chunks:
             raise UsageError(

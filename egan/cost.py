@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egan.choice import USUAL, with_engine
+from egan.choice import OTHER, USUAL, with_engine
 from egan.evolution import State, advance, evolve
 from egan.world import World
 from populations.errors import RunError, UsageError
@@ -52,10 +52,11 @@ def generation_flops(state: State, world: World) -> int:
 
     Counted while one generation from `state` really runs in this process, judges outside the
     method left out, and thrown away; every generation of a run has the same shapes, but for races.
-    Always by the shared engine, so that a budget does not depend on which engine was quicker.
+    A batched run is counted as a shared one, so that a budget does not depend on which was quicker.
     Workers of other executors are not seen: use `serial`.
     """
-    world = replace(world, config=with_engine(world.config, USUAL))
+    if world.config.execution.engine == OTHER:
+        world = replace(world, config=with_engine(world.config, USUAL))
     with Counter() as counter:
         advance(state, world)
     return counter.total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,64 +47,68 @@ def find_traits(game: Any, shape: tuple[int, ...]) -> Traits:
     """
     random = keyed(0, 0, "traits")
     vector = game.discriminator.vector
-    samples = torch.randn((COUNT, *shape), generator=random, dtype=vector.dtype).to(vector)
+    samples = torch.randn((COUNT, *shape), generator=random, dtype=torch.float32).to(vector)
     noise = game.draw(COUNT, random)
-    own_samples = _alone(game.generator, game.generate, noise)
-    own_logits = _alone(game.discriminator, game.logits, samples, single=True)
+    makes, answers = (game.generator, game.generate, noise), (
+        game.discriminator, game.logits, samples
+    )  # fmt: skip
+    own_logits = _holds(_alone, *answers, True)
     return Traits(
         own_logits=own_logits,
-        generator_tape=own_samples and _tape_is_right(game.generator, game.generate, noise),
-        discriminator_tape=own_logits and _tape_is_right(game.discriminator, game.logits, samples),
-        stackable=_stacks(game.generator, game.generate, noise)
-        and _stacks(game.discriminator, game.logits, samples),
-        repeatable=_repeats(game.discriminator, game.logits, samples),
+        generator_tape=_holds(_alone, *makes) and _holds(_tape_is_right, *makes),
+        discriminator_tape=own_logits and _holds(_tape_is_right, *answers),
+        stackable=_holds(_stacks, *makes) and _holds(_stacks, *answers),
+        repeatable=_holds(_repeats, *answers),
     )
+
+
+def _holds(trial: Callable[..., bool], network: Flat, *arguments: Any) -> bool:
+    """Whether a trial succeeds; one that raises found a network of another kind."""
+    with _moved(network):
+        try:
+            return trial(network, *arguments)
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):
+            return False
 
 
 def _alone(network: Flat, function: Any, inputs: Tensor, single: bool = False) -> bool:
     """Whether each output depends on its own input alone, by value and by derivative."""
-    with _Moved(network), torch.enable_grad():
-        inputs = inputs.clone().requires_grad_(inputs.is_floating_point())
-        outputs = function(inputs)
-        if single and outputs.numel() != len(inputs):
+    inputs = inputs.clone().requires_grad_(inputs.is_floating_point())
+    outputs = function(inputs)
+    if single and outputs.numel() != len(inputs):
+        return False
+    for index in range(len(inputs)):
+        (slope,) = torch.autograd.grad(
+            outputs[index].sum(), inputs, retain_graph=True, allow_unused=True
+        )
+        others = torch.arange(len(inputs), device=inputs.device) != index
+        if slope is not None and bool(slope[others].any()):
             return False
-        for index in range(len(inputs)):
-            (slope,) = torch.autograd.grad(
-                outputs[index].sum(), inputs, retain_graph=True, allow_unused=True
-            )
-            others = torch.arange(len(inputs), device=inputs.device) != index
-            if slope is not None and bool(slope[others].any()):
+        changed = torch.where(others.view(-1, *[1] * (inputs.dim() - 1)), 2 * inputs + 1, inputs)
+        with torch.no_grad():
+            if not torch.allclose(function(changed)[index], outputs[index], rtol=1e-4):
                 return False
-            changed = torch.where(
-                others.view(-1, *[1] * (inputs.dim() - 1)), 2 * inputs + 1, inputs
-            )
-            with torch.no_grad():
-                if not torch.allclose(function(changed)[index], outputs[index], rtol=1e-4):
-                    return False
     return True
 
 
 def _tape_is_right(network: Flat, function: Any, inputs: Tensor) -> bool:
     """Whether a tape's gradient under any weights of the samples is that of autograd."""
     weights = torch.linspace(-1, 2, COUNT, dtype=network.vector.dtype).to(network.vector.device)
-    with _Moved(network), torch.enable_grad(), Tape(network) as tape:
+    with Tape(network) as tape:
         outputs = function(inputs)
-        if not tape.complete():
-            return False
-        ones = torch.ones_like(outputs)
-        scale = weights.view(-1, *[1] * (outputs.dim() - 1))
-        expected = network.gradient(outputs, ones * scale, keep=True)
-        found = tape.gradient(tape.back(outputs, ones)[0], weights)
+    if not tape.complete():
+        return False
+    ones = torch.ones_like(outputs)
+    scale = weights.view(-1, *[1] * (outputs.dim() - 1))
+    expected = network.gradient(outputs, ones * scale, keep=True)
+    found = tape.gradient(tape.back(outputs, ones)[0], weights)
     return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 def _stacks(network: Flat, function: Any, inputs: Tensor) -> bool:
     """Whether a stack of two members answers as the network does with either's weights."""
-    try:
-        stack = Stack(network)
-    except TypeError:
-        return False
-    with _Moved(network), torch.no_grad():
+    stack = Stack(network)
+    with torch.no_grad():
         members = [network.vector.clone(), 2 * network.vector]
         buffers = network.buffers()
         found = stack(torch.stack(members), torch.stack([inputs] * 2), stacked([buffers] * 2))
@@ -116,26 +122,17 @@ def _stacks(network: Flat, function: Any, inputs: Tensor) -> bool:
 def _repeats(network: Flat, function: Any, inputs: Tensor) -> bool:
     answers = []
     for index in range(2):
-        with _Moved(network), torch.no_grad(), seeded(0, 0, "traits again", index):
+        with torch.no_grad(), seeded(0, 0, "traits again", index):
             answers.append(function(inputs))
     return torch.equal(*answers)
 
 
-class _Moved:
-    """A context in which a network's weights are moved at random; afterwards all is as before."""
-
-    def __init__(self, network: Flat) -> None:
-        self.network = network
-
-    def __enter__(self) -> None:
-        network = self.network
-        self.weights, self.buffers = network.state()
-        random = keyed(0, 0, "traits weights")
-        step = torch.randn(network.vector.shape, generator=random).to(network.vector)
-        self.context = seeded(0, 0, "traits")
-        self.context.__enter__()
-        network.load(self.weights + 0.05 * step, self.buffers)
-
-    def __exit__(self, *error: Any) -> None:
-        self.context.__exit__(*error)
-        self.network.load(self.weights, self.buffers)
+@contextmanager
+def _moved(network: Flat) -> Iterator[None]:
+    """Weights moved at random, so that no zero hides a dependence; afterwards all is as before."""
+    weights, buffers = network.state()
+    step = torch.randn(weights.shape, generator=keyed(0, 0, "traits weights")).to(weights)
+    with seeded(0, 0, "traits"), torch.enable_grad():
+        network.load(weights + 0.05 * step, buffers)
+        yield
+    network.load(weights, buffers)

@@ -189,7 +189,7 @@ def settle_fitness(
         found: quality and diversity of each, scalars; empty where nobody is judged.
         gamma: weight of diversity.
     """
-    sound = torch.stack([soundness(child) for child in children])
+    sound = _soundness(children)
     rows = [torch.stack([*pair]) for pair in found]
     columns = torch.stack(rows).to(torch.float64) if rows else sound.new_zeros((len(children), 0))
     table = torch.cat([sound.to(torch.float64)[:, None], columns], dim=1).tolist()
@@ -197,3 +197,13 @@ def settle_fitness(
         child.finite = bool(finite)
         if pair:
             child.judged(pair[0], pair[1], gamma)
+
+
+def note_finite(children: Sequence[Individual]) -> None:
+    """Note which children are finite, in one transfer to the host."""
+    for child, finite in zip(children, _soundness(children).tolist(), strict=True):
+        child.finite = finite
+
+
+def _soundness(children: Sequence[Individual]) -> Tensor:
+    return torch.stack([soundness(child) for child in children])

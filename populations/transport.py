@@ -18,9 +18,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor was: the number of its array."""
+    """Where a tensor was: the number of its array, and whether that holds the bits of bfloat16."""
 
     number: int
+    bits: bool = False
 
 
 class Parcels:
@@ -35,11 +36,18 @@ class Parcels:
 
         def leave(tensor: Tensor) -> Any:
             if id(tensor) not in self._arrays:  # the tensor is kept, so that its id stays its own
-                self._arrays[id(tensor)] = tensor, tensor.detach().cpu().numpy()
+                self._arrays[id(tensor)] = tensor, _array(tensor.detach().cpu())
             arrays.append(self._arrays[id(tensor)][1])
-            return Place(len(arrays) - 1)
+            return Place(len(arrays) - 1, tensor.dtype == torch.bfloat16)
 
         return mapped(leave, value), arrays
+
+
+def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.dtype == torch.bfloat16:  # numpy has no such type
+        tensor = tensor.view(torch.int16)
+    array: np.ndarray[Any, Any] = tensor.numpy()
+    return array
 
 
 def unpack(skeleton: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
@@ -47,7 +55,8 @@ def unpack(skeleton: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
 
     def fetch(place: Place) -> Tensor:
         array = arrays[place.number]
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+        return tensor.view(torch.bfloat16) if place.bits else tensor
 
     return mapped(fetch, skeleton, Place)
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from egan.engines.judging import BRED, JUDGED, Found, judging_noise, judging_precision
 from egan.environment import Half
 from egan.fitness import diversity
-from egan.losses import Loss
 from egan.networks.stack import Stack, member, stacked
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
 from populations.randomness import generator as keyed
+from populations.randomness import seeded
 
 
 class Member(NamedTuple):
@@ -72,7 +72,7 @@ def _vary(members: list[Member]) -> list[Brood]:
     logits = _logits(plan, members, _discriminators(members), shown)[0]
     gradients = [
         torch.autograd.grad(fake, weights, slope, retain_graph=True)[0]
-        for slope in _slopes(plan, logits, shown)
+        for slope in _slopes(plan, members, logits, shown)
     ]
     evidence = _evidence(plan, members, shown.detach())
     return [
@@ -94,14 +94,15 @@ def _breeding_noise(each: Member) -> Tensor:
     return noise
 
 
-def _slopes(plan: Plan, logits: Tensor, shown: Tensor) -> list[Tensor]:
+def _slopes(plan: Plan, members: list[Member], logits: Tensor, shown: Tensor) -> list[Tensor]:
     """Each mutation's derivative by the samples of all parents, (parents, n, *shape)."""
     if not plan.traits.own_logits:
-        totals = [_sum(loss, logits) for loss in plan.losses]
+        totals = _totals(plan, members, logits)
         return [torch.autograd.grad(each, shown, retain_graph=True)[0] for each in totals]
     slope = torch.autograd.grad(logits.sum(), shown)[0]
     free = logits.detach().requires_grad_()
-    derivatives = [torch.autograd.grad(_sum(loss, free), free)[0] for loss in plan.losses]
+    totals = _totals(plan, members, free)
+    derivatives = [torch.autograd.grad(each, free, retain_graph=True)[0] for each in totals]
     shape = (*slope.shape[:2], *[1] * (slope.dim() - 2))
     return [each.reshape(shape) * slope for each in derivatives]
 
@@ -137,12 +138,18 @@ def _judge(plan: Plan, members: list[Member]) -> list[Found]:
         if plan.keeps == JUDGED:
             half = halves[place] if plan.halves else None
             each.individual.evidence = Evidence(samples[place].clone(), half)
-    qualities = [plan.quality(each) for each in logits.detach()]
+    qualities = [_quality(each, own) for each, own in zip(members, logits.detach(), strict=True)]
     if not known:
         return [(quality, torch.zeros_like(quality)) for quality in qualities]
     pairs = zip(known, halves, strict=True)
     varieties = [diversity(real.gradient, fake.gradient) for real, fake in pairs]
     return list(zip(qualities, varieties, strict=True))
+
+
+def _quality(each: Member, logits: Tensor) -> Tensor:
+    index = 0 if each.plan.shared_noise else each.individual.number
+    with seeded(each.plan.seed, each.scene.generation, "judging", index):
+        return each.plan.quality(logits)
 
 
 def _judging_noise(each: Member) -> Tensor:
@@ -181,5 +188,10 @@ def _halves(
     return logits, halves
 
 
-def _sum(loss: Loss, logits: Tensor) -> Tensor:
-    return torch.stack([loss(each) for each in logits]).sum()
+def _totals(plan: Plan, members: list[Member], logits: Tensor) -> list[Tensor]:
+    """Each mutation's loss, summed over the members; what a loss draws is keyed as ever."""
+    values = []
+    for each, own in zip(members, logits, strict=True):
+        with seeded(each.plan.seed, each.scene.generation, "breeding", each.slot):
+            values.append(torch.stack([loss(own) for loss in plan.losses]))
+    return list(torch.stack(values).sum(0))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from egan.environment import Half
 from egan.fitness import diversity
-from egan.variation import Evidence, Plan, Scene
+from egan.variation import Evidence, Plan, Scene, note_finite
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -40,6 +40,7 @@ def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Foun
     Under a race, children that fall clearly behind are given up, and are never selected.
     """
     if plan.race:
+        note_finite(children)
         return race(plan, children, scene)
     found = []
     for child in children:
@@ -53,11 +54,13 @@ def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Foun
 
 
 @contextmanager
-def _on_stage(plan: Plan, child: Individual, scene: Scene) -> Iterator[Tensor]:
+def _on_stage(
+    plan: Plan, child: Individual, scene: Scene, role: str = "judging"
+) -> Iterator[Tensor]:
     """Load a child and the environment; gives the noise on which it is judged."""
     game, environment = plan.game, scene.environment
     index = 0 if plan.shared_noise else child.number
-    with seeded(plan.seed, scene.generation, "judging", index), judging_precision(plan):
+    with seeded(plan.seed, scene.generation, role, index), judging_precision(plan):
         game.generator.load(child.weights, child.buffers)
         # Batch-norm statistics go on from the real half's, as in a discriminator step.
         buffers = scene.real_half.buffers if scene.real_half else environment.buffers
@@ -103,15 +106,17 @@ class Runner:
 
     def run(self, until: int) -> None:
         """Show chunks up to the number `until`."""
-        with _on_stage(self.plan, self.child, self.scene) as noise:
+        role = f"judging until chunk {until}"  # what the networks draw differs from round to round
+        with _on_stage(self.plan, self.child, self.scene, role) as noise:
             for chunk in noise.chunk(self.plan.chunks)[len(self.logits) : until]:
                 samples, logits, half = _show(self.plan, self.child, self.scene, chunk)
                 self.samples.append(samples)
                 self.logits.append(logits)
                 if half is not None:
-                    self.recent.append(half)
                     self.total = _plus(self.total, half.gradient)
                     self.value = _plus(self.value, half.value)
+                    if until < self.plan.chunks:  # the last round has no test
+                        self.recent.append(half)
 
     def gradient(self) -> Tensor | None:
         """The fake half's, over the chunks so far."""
@@ -160,11 +165,13 @@ def race(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found
     is about the whole batch, not about all samples there could be, so its standard error shrinks to
     zero as the chunks run out. Who is left at the end has been judged in full.
 
+    Children that are not finite do not start. Each round costs the host one wait for the device.
+
     Returns:
         Quality and diversity of each child; nan of those that were given up.
     """
     runners = [Runner(plan, child, scene) for child in children]
-    running, shown = runners, 2
+    running, shown = [each for each in runners if each.child.finite], 2
     while True:
         for runner in running:
             runner.run(min(shown, plan.chunks))
@@ -174,11 +181,13 @@ def race(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found
         shown *= 2
     found = []
     for runner in runners:
-        full = runner in running
-        quality, variety = runner.fitness()
         runner.child.judged_on = plan.samples * len(runner.logits) // plan.chunks
-        found.append((quality if full else quality * math.nan, variety))
-        if full and plan.keeps == JUDGED:
+        if runner not in running:
+            nothing = torch.full_like(runner.child.weights[0], math.nan)
+            found.append((nothing, nothing))
+            continue
+        found.append(runner.fitness())
+        if plan.keeps == JUDGED:
             runner.child.evidence = runner.evidence()
     return found
 
@@ -193,5 +202,6 @@ def _ahead(plan: Plan, runners: list[Runner]) -> list[Runner]:
     count = chunks.shape[1]
     error = (chunks[place] - chunks).std(dim=1) * math.sqrt(1 / count - 1 / plan.chunks)
     limit = float(stats.t.ppf(plan.race, count - 1))
-    behind = (totals[place] - totals > limit * error) & (totals < totals[place])
+    behind = (totals[place] - totals > limit * error) | totals.isinf()
+    behind &= totals < totals[place]
     return [runner for runner, slow in zip(runners, behind.tolist(), strict=True) if not slow]

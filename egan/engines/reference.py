@@ -62,10 +62,13 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> tuple[Tensor, Tensor]
         with torch.no_grad():
             fake = game.generate(judging_noise(plan, scene, index)).to(child.weights.dtype)
         logits = game.logits(fake)
+        child.judged_on = plan.samples
         if plan.keeps == JUDGED:
             child.evidence = Evidence(fake, None)
         quality = plan.quality(logits.detach())
         if scene.real is None:
             return quality, torch.zeros_like(quality)
-        real = game.discriminator.gradient(plan.objective.real(game.logits(scene.real)))
-        return quality, diversity(real, game.discriminator.gradient(plan.objective.fake(logits)))
+        fake_gradient = game.discriminator.gradient(plan.objective.fake(logits))
+    with seeded(plan.seed, scene.generation, "judging real"), judging_precision(plan):
+        real_gradient = game.discriminator.gradient(plan.objective.real(game.logits(scene.real)))
+    return quality, diversity(real_gradient, fake_gradient)

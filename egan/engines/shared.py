@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from egan.engines.judging import BRED, judge
 from egan.environment import Half
 from egan.losses import Loss
-from egan.networks import Tape
+from egan.networks import Flat, Tape
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -63,14 +62,10 @@ def _weighted(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | None]
     all, and so is all that flows back through a generator whose samples are made one by one.
     """
     game, traits = plan.game, plan.traits
+    fake, made = _taped(game.generator, game.generate, noise, traits.generator_tape)
+    shown = fake.detach().requires_grad_()
     halves = plan.keeps == BRED and plan.halves
-    with ExitStack() as stack:
-        made = stack.enter_context(Tape(game.generator)) if traits.generator_tape else None
-        fake = game.generate(noise)
-    with ExitStack() as stack:
-        seen = stack.enter_context(Tape(game.discriminator)) if halves else None
-        shown = fake.detach().requires_grad_()
-        logits = game.logits(shown)
+    logits, seen = _taped(game.discriminator, game.logits, shown, halves)
     ones = torch.ones_like(logits)
     if seen is None:
         slope = torch.autograd.grad(logits, shown, ones)[0]
@@ -90,6 +85,20 @@ def _weighted(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | None]
         value, weight = _value_and_derivative(plan.objective.fake, logits.detach())
         half = Half(value, seen.gradient(seen_back, weight), game.discriminator.buffers())
     return gradients, Evidence(fake.detach(), half)
+
+
+def _taped(
+    network: Flat, function: Callable[[Tensor], Tensor], inputs: Tensor, wanted: bool
+) -> tuple[Tensor, Tape | None]:
+    """A function's outputs, and the tape of the network where it is wanted and complete.
+
+    It is complete in a trial; but a network may take another way through its layers this time.
+    """
+    if not wanted:
+        return function(inputs), None
+    with Tape(network) as tape:
+        outputs = function(inputs)
+    return outputs, tape if tape.complete() else None
 
 
 def _derivative(loss: Loss, logits: Tensor) -> Tensor:

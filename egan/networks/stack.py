@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,11 +59,13 @@ class Stack:
     """A sequential network of known layers (`RULES` and one-dimensional batch norm).
 
     Raises:
-        TypeError: the network has other layers.
+        TypeError: the network has other layers, or frozen ones.
     """
 
     def __init__(self, network: Flat) -> None:
         self.network = network
+        if any(not each.requires_grad for each in network.module.parameters()):
+            raise TypeError("frozen parameters cannot be stacked")
         self.layers = list(_layers(network.module, ""))
         self.sizes = [each.numel() for each in network.parameters]
 
@@ -91,9 +93,9 @@ class Stack:
 def _layers(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if module._forward_hooks or module._forward_pre_hooks:
         raise TypeError(f"{name} has hooks")
-    if isinstance(module, nn.Sequential):
-        for key, each in module.named_children():
-            yield from _layers(each, f"{name}{key}.")
+    if type(module).forward is nn.Sequential.forward:
+        for key, each in module._modules.items():  # a layer may be there twice
+            yield from _layers(cast(nn.Module, each), f"{name}{key}.")
     elif type(module) in RULES or _plain_batch_norm(module):
         yield name, module
     else:

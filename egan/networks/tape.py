@@ -60,6 +60,7 @@ class Tape:
     def __init__(self, network: Flat) -> None:
         self.network = network
         self.layers: list[tuple[nn.Module, Tensor, Tensor]] = []
+        self._versions: list[int] = []
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Tape:
@@ -78,18 +79,21 @@ class Tape:
             hook.remove()
 
     def _record(self, layer: nn.Module, arguments: tuple[Tensor, ...], made: Tensor) -> None:
-        self.layers.append((layer, arguments[0].detach(), made))
+        if arguments:  # a layer that is called by keywords is not recorded: the tape is incomplete
+            self.layers.append((layer, arguments[0].detach(), made))
+            self._versions.append(made._version)
 
     def complete(self) -> bool:
-        """Whether every parameter belongs to a recorded layer, which was used once."""
+        """Whether every parameter belongs to a recorded layer, used once and not written over."""
         layers: list[Any] = [layer for layer, _, _ in self.layers]
         held = [
             id(each) for layer in layers for each in (layer.weight, layer.bias) if each is not None
         ]
         plain = all(getattr(layer, "padding_mode", "zeros") == "zeros" for layer in layers)
         named = any(isinstance(getattr(layer, "padding", 0), str) for layer in layers)
+        kept = [made._version for _, _, made in self.layers] == self._versions
         own = list(map(id, self.network.parameters))
-        return plain and not named and sorted(held) == sorted(own)
+        return kept and plain and not named and sorted(held) == sorted(own)
 
     def back(
         self, output: Tensor, cotangent: Tensor, more: Sequence[Tensor] = ()

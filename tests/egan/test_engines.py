@@ -205,13 +205,20 @@ def test_equal_children_get_equal_fitness_on_shared_noise_only(engine):
         assert (first.fitness.values == second.fitness.values) is shared
 
 
-def test_judging_noise_is_not_the_breeding_noise():
+@pytest.mark.parametrize("engine", engines)
+def test_judging_noise_is_not_the_breeding_noise(engine, monkeypatch):
     plan = plan_of(samples=8)
-    parent, _, _ = scene(plan)
-    breeding = plan.game.draw(8, keyed(7, GENERATION, "breeding noise", 0))
-    judging = plan.game.draw(8, keyed(7, GENERATION, "judging noise", 0))
-    assert not torch.equal(breeding, judging)
-    assert parent.parent == -1
+    parent, environment, real = scene(plan)
+    drawn, draw = [], plan.game.draw
+
+    def listen(*arguments):
+        drawn.append(draw(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(plan.game, "draw", listen)
+    brood(engine, plan, parent, environment, real)
+    different = {tuple(noise.flatten().tolist()) for noise in drawn}
+    assert len(different) == 2
 
 
 @pytest.mark.parametrize("engine", engines)

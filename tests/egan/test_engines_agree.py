@@ -1,6 +1,7 @@
 """Every engine against the reference engine: one generation from an equal state."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -281,8 +282,14 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
     ([{"fitness": {"race": 0.9}, "execution": {"engine": "batched"}}],
      "the engine 'batched' is not for this run: it judges all children in full, without a race."),
     ([{"execution": {"engine": "batched", "executor": "processes"}}],
-     "the engine 'batched' computes all children at once in one process: it needs "
-     "execution.executor = 'serial'."),
+     "the engine 'batched' (which may have been chosen when the run began) computes all children "
+     "at once in one process: it needs execution.executor = 'serial'."),
+    ([{"fitness": {"race": 0.9, "samples": 8}}],
+     "fitness.samples is 8: a race needs at least two samples in each of its 8 chunks "
+     "(fitness.chunks)."),
+    ([{"fitness": {"race": 0.3}}],
+     "fitness.race is 0.3: it must be 0 or above 0.5 and below 1, the confidence of a one-sided "
+     "test."),
     ([{"execution": {"engine": "fast"}}],
      "unknown engine 'fast': valid are batched, reference, shared."),
     ([{"data": "digits", "networks": {"name": "convolutional"}},
@@ -356,3 +363,87 @@ def test_a_discriminator_step_waits_for_the_device_only_once_for_its_whole_row(m
     with Waits() as counter:
         world.adapt(state.environment, state.population, 0)
     assert counter.total == 0
+
+
+def test_a_race_is_not_won_by_a_child_that_may_not_survive(make):
+    def steep(logits):
+        """A loss under which Adam's square overflows while the weights stay finite."""
+        return -1e22 * logits.mean()
+
+    world, state = make(
+        {"fitness": {"race": 0.9, "gamma": 0.0}},
+        {"variation": {"mutations": [steep, "heuristic", "minimax"]}},
+    )
+    for _, happened in evolve(state, world, 10):
+        assert [one.mutation in ("heuristic", "minimax") for one in happened.survivors] == [True]
+        assert happened.offspring[0].judged_on == 0
+
+
+def test_a_child_of_nan_fitness_leaves_the_race_in_its_first_round(make):
+    seen = []
+
+    def sour(logits):
+        """A quality that is NaN on the first chunks of the first child, and over them."""
+        seen.append(len(logits))
+        return logits.mean() * (math.nan if len(seen) <= 3 else 1.0)
+
+    world, state = make({"fitness": {"race": 0.9, "gamma": 0.0, "quality": sour}})
+    offspring, _ = world.breed(state.population, state.environment, 0)
+    assert offspring[0].judged_on == 4
+    assert not offspring[0].fitness.valid
+    assert any(child.fitness.valid for child in offspring[1:])
+
+
+@pytest.mark.parametrize("engine", ["shared", "batched"])
+def test_what_a_loss_draws_is_keyed(make, engine):
+    def noisy(logits):
+        """A loss that draws from the global generator."""
+        return torch.nn.functional.softplus(-(logits + torch.randn_like(logits))).mean()
+
+    found = []
+    for noise in (1, 2):
+        settings = {"variation": {"mutations": [noisy, "minimax"]}, "execution": {"engine": engine}}
+        world, state = make(settings)
+        torch.manual_seed(noise)
+        offspring, _ = world.breed(state.population, state.environment, 0)
+        found.append(offspring[0].weights)
+    assert torch.equal(*found)
+
+
+def test_dropout_in_a_race_differs_from_chunk_to_chunk(make):
+    masks = []
+
+    class Drop(nn.Module):
+        def forward(self, x):
+            masks.append((torch.rand_like(x) > 0.5).flatten())
+            return x * masks[-1].view_as(x)
+
+    def critic():
+        return nn.Sequential(nn.Linear(2, 8), Drop(), nn.Linear(8, 1))
+
+    world, state = make(
+        {"fitness": {"race": 0.9, "samples": 32, "gamma": 0.0}},
+        {"networks": {"discriminator": critic}},
+    )
+    masks.clear()
+    world.breed(state.population, state.environment, 0)
+    chunks = [mask for mask in masks if len(mask) == 4 * 8]
+    assert len({tuple(mask.tolist()) for mask in chunks}) == 8
+
+
+@pytest.mark.parametrize("engine", ["reference", "shared"])
+def test_dropout_draws_the_same_in_every_engine(make, engine):
+    def critic():
+        layers = [nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)]
+        return nn.Sequential(*layers).double()
+
+    def maker():
+        return nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2)).double()
+
+    settings = {"networks": {"generator": maker, "discriminator": critic}}
+    world, state, other = worlds_of(make, engine, settings)
+    expected, _ = world.breed(state.population, state.environment, 5)
+    found, _ = other.breed(state.population, state.environment, 5)
+    for left, right in zip(expected, found, strict=True):
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)

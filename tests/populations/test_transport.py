@@ -58,3 +58,10 @@ def test_what_comes_from_read_only_memory_may_be_written_to():
 def test_mapping_changes_leaves_and_keeps_the_rest():
     value = {"a": [1, "b"], "c": (2,)}
     assert mapped(lambda each: each + 1, value, int) == {"a": [2, "b"], "c": (3,)}
+
+
+def test_bfloat16_travels_as_bits():
+    one = torch.tensor([1.5, -2.0, 3e38], dtype=torch.bfloat16)
+    skeleton, arrays = Parcels().pack({"a": one})
+    assert arrays[0].dtype == np.int16
+    assert torch.equal(unpack(skeleton, arrays)["a"], one)
