@@ -8,7 +8,7 @@ A population of generators evolves in the environment of a shared discriminator:
     points = run.sample(1000)
 """
 
-from egan.api import Run, evolve, load
+from egan.api import Run, evolve, evolve_seeds, load
 from egan.config import Config
 from egan.data import Mixture, Table
 from egan.presets import configure
@@ -25,5 +25,6 @@ __all__ = [
     "UsageError",
     "configure",
     "evolve",
+    "evolve_seeds",
     "load",
 ]

@@ -64,11 +64,7 @@ def advance(
             state = reached  # from here on it may be saved, since its row is in the log
             bar.show(row)
             wanted = on_generation(state, row) if on_generation else None
-            if state.barren >= config.population.patience:
-                raise RunError(
-                    f"no child has been finite for {state.barren} generations: lower the "
-                    "learning rates or raise the penalties."
-                )
+            check_fertile(state, config)
             if wanted is True or (stop and stop.signal is not None):
                 break
     finally:
@@ -76,6 +72,15 @@ def advance(
         if recorder:
             recorder.save(state)
     return state
+
+
+def check_fertile(state: State, config: Config) -> None:
+    """Raise RunError where no child has been finite for too long."""
+    if state.barren >= config.population.patience:
+        raise RunError(
+            f"no child has been finite for {state.barren} generations: lower the "
+            "learning rates or raise the penalties."
+        )
 
 
 @dataclass(frozen=True, eq=False)

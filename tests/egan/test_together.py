@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+import egan
 from egan.evolution import evolve
 from egan.presets import configure
 from egan.snapshot import start
 from egan.together import evolve_together, make_worlds
-from populations.errors import UsageError
+from populations.errors import RunError, UsageError
 
 SEEDS = (0, 3, 5)
 
@@ -42,3 +43,23 @@ def test_networks_that_cannot_be_batched_are_refused():
     config = configure({"data": "digits", "networks": {"name": "convolutional"}})
     with pytest.raises(UsageError, match="the engine 'batched' is not for this run"):
         make_worlds(config, SEEDS)
+
+
+def test_several_seeds_from_python(small):
+    runs = egan.evolve_seeds([4, 2], torch.randn(64, 2), config=small, generations=3)
+    assert [run.config.seed for run in runs] == [4, 2]
+    assert [run.config.execution.engine for run in runs] == ["batched"] * 2
+    assert [run.state.generation for run in runs] == [3, 3]
+    assert runs[0].sample(5).shape == (5, 2)
+    assert not torch.allclose(runs[0].sample(5), runs[1].sample(5), atol=1e-3)
+    assert egan.evolve_seeds([], config=small) == []
+
+
+def test_a_run_without_finite_children_ends_all(small):
+    def explode(logits):
+        """A loss without a finite gradient."""
+        return logits.mean() * float("inf")
+
+    settings = {"variation": {"mutations": [explode]}, "population": {"patience": 2}}
+    with pytest.raises(RunError, match="no child has been finite for 2 generations"):
+        egan.evolve_seeds([0, 1], config=small, **settings)
