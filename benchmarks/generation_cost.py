@@ -257,8 +257,8 @@ def worlds_of(case: Case) -> dict[str, tuple[World, State]]:
     return found
 
 
-def measure(case: Case, rounds: int) -> Settings:
-    """Median times, counted operations and ratios of a case."""
+def measure(case: Case, rounds: int, version: str) -> Settings:
+    """Median times, counted operations and ratios of a case; `version` is the commit's name."""
     worlds = worlds_of(case)
     steps: dict[str, Callable[[], None]] = {
         name: Generations(state, world) for name, (world, state) in worlds.items()
@@ -272,7 +272,7 @@ def measure(case: Case, rounds: int) -> Settings:
         for name, step in steps.items():
             times[name].append(timed(step, worlds["gradient"][0].device))
     row: Settings = {
-        "case": case.name, "rounds": rounds, "commit": commit(), "device": device_name(worlds),
+        "case": case.name, "rounds": rounds, "commit": version, "device": device_name(worlds),
         "engine": worlds[""][0].config.execution.engine,
         "seconds": {name: statistics.median(each) for name, each in times.items()},
         "ratio": {name: ratio(times[name], times["alternating"]) for name in times},
@@ -405,12 +405,13 @@ def main() -> None:
         if (case.name in arguments.cases if arguments.cases else case.quick or not arguments.quick)
     ]
     done = read(arguments.out)
+    version = commit()  # once, since the checkout may move on while it measures
     for case in wanted:
         if case.name not in done:
             rounds = arguments.rounds or (
                 min(case.rounds, 2 if case.pair else 15) if arguments.quick else case.rounds
             )
-            done[case.name] = measure(case, rounds)
+            done[case.name] = measure(case, rounds, version)
             print(table([done[case.name]]), flush=True)
             if arguments.out:
                 with arguments.out.open("a", encoding="utf-8") as file:

@@ -126,8 +126,8 @@ def follow(world: World, every: int, until: int, seed: int) -> list[Row]:
     return rows
 
 
-def summarise(case: str, world: World, rows: list[Row]) -> list[Row]:
-    """One row per way."""
+def summarise(case: str, world: World, rows: list[Row], version: str) -> list[Row]:
+    """One row per way; `version` is the commit's name."""
     alternating = counted(Gradient(world, alternating=True))
     whole = generation_flops(start(world), world)
     full = statistics.fmean(row["flops"] for row in rows if row["way"] == "full")
@@ -137,7 +137,7 @@ def summarise(case: str, world: World, rows: list[Row]) -> list[Row]:
         flops = statistics.fmean(row["flops"] for row in own)
         found.append(
             {
-                "case": case, "way": way, "generations": len(own), "commit": commit(),
+                "case": case, "way": way, "generations": len(own), "commit": version,
                 "last": max(row["generation"] for row in own),
                 "seeds": len({row["seed"] for row in own}),
                 "agreement": statistics.fmean(row["same"] for row in own),
@@ -181,6 +181,7 @@ def main() -> None:
         "digits": (lambda: points("digits"), 50, 2_000),
         "conv64": (lambda: pictures(arguments.data_dir), 5, 100),
     }
+    version = commit()  # once, since the checkout may move on while it measures
     done = [json.loads(line) for line in read_lines(arguments.out)]
     for case in arguments.cases:
         if case in {row["case"] for row in done}:
@@ -191,7 +192,7 @@ def main() -> None:
             config, source = make()
             world = make_world(replace(config, seed=seed), source)
             rows += follow(world, every, max(every, int(until * arguments.share)), seed)
-        found = summarise(case, world, rows)
+        found = summarise(case, world, rows, version)
         done += found
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         with arguments.out.open("a", encoding="utf-8") as file:

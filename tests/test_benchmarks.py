@@ -51,12 +51,12 @@ def test_defaults_command_by_command():
 
 def tiny(mu):
     """A case that takes a moment."""
-    settings = merge(plain(8, mu), {"networks": {"name": "mlp", "width": 8}})
+    settings = merge(plain(16, mu), {"networks": {"name": "mlp", "width": 8}})
     return Case(f"mlp512_mu{mu}", settings, generation_cost.ways(8), rounds=3)
 
 
 def test_a_case_has_a_ratio_a_count_and_a_floor_for_every_way():
-    row = measure(tiny(1), 2)
+    row = measure(tiny(1), 2, "abc")
     ways = {"alternating", "simultaneous", "reference", "", "judging", "racing"}
     assert set(row["seconds"]) == set(row["ratio"]) == set(row["flops"]) == ways
     assert row["ratio"]["alternating"] == 1.0
@@ -69,7 +69,7 @@ def test_a_case_has_a_ratio_a_count_and_a_floor_for_every_way():
 
 
 def test_the_json_lines_numbers_are_named_after_their_cases():
-    rows = [measure(tiny(mu), 1) for mu in (1, 4)]
+    rows = [measure(tiny(mu), 1, "abc") for mu in (1, 4)]
     rows.append({**rows[0], "case": "released"})
     found = summary(rows)
     assert {

@@ -190,8 +190,10 @@ def _halves(
 
 def _totals(plan: Plan, members: list[Member], logits: Tensor) -> list[Tensor]:
     """Each mutation's loss, summed over the members; what a loss draws is keyed as ever."""
-    values = []
+    values: list[list[Tensor]] = [[] for _ in plan.losses]
     for each, own in zip(members, logits, strict=True):
         with seeded(each.plan.seed, each.scene.generation, "breeding", each.slot):
-            values.append(torch.stack([loss(own) for loss in plan.losses]))
-    return list(torch.stack(values).sum(0))
+            for found, loss in zip(values, plan.losses, strict=True):
+                found.append(loss(own))
+    # Each by itself: in one sum, the NaN of one mutation would reach the others' gradients.
+    return [torch.stack(found).sum() for found in values]
