@@ -17,6 +17,7 @@ from egan.engines.judging import BRED, JUDGED
 from egan.fitness import qualities
 from egan.games import games
 from egan.interrupts import threads
+from egan.kernels import Compiled
 from egan.losses import mutations, objectives
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
@@ -87,9 +88,12 @@ def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, devic
     lookup("engine", config.execution.engine, engines)
     to_select = len(losses) > 1 and reads_fitness
     game = make_game(config, shape, device)
+    traits = find_traits(game, shape)
+    if engines[config.execution.engine].compiles:
+        game.compiled = Compiled()
     plan = Plan(
         game=game,
-        traits=find_traits(game, shape),
+        traits=traits,
         seed=config.seed,
         mu=config.population.mu,
         names=[spell(name) for name in variation.mutations],

@@ -129,8 +129,9 @@ class Execution(Settings, group="execution"):
 
     engine: str = "auto"
     """How a generation is computed (`egan list`); all engines compute the same but for rounding.
-    `auto`: the one that is faster when the run starts, which its config.json then names; name one
-    for two runs to be equal bit for bit."""
+    `auto`: `shared` or `batched`, the one that is faster when the run starts, which its config.json
+    then names; name one for two runs to be equal bit for bit. `compiled` needs a C++ compiler and a
+    minute at its first start; later ones read PyTorch's cache."""
     executor: str = "serial"
     """`serial`, `processes` (joblib), or `dask` (extra `dask`)."""
     scheduler: str | None = None

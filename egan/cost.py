@@ -12,8 +12,10 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egan.choice import OTHER, USUAL, with_engine
+from egan.choice import USUAL, with_engine
+from egan.engines import engines
 from egan.evolution import State, advance, evolve
+from egan.kernels import as_written
 from egan.world import World
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error
@@ -52,12 +54,12 @@ def generation_flops(state: State, world: World) -> int:
 
     Counted while one generation from `state` really runs in this process, judges outside the
     method left out, and thrown away; every generation of a run has the same shapes, but for races.
-    A batched run is counted as a shared one, so that a budget does not depend on which was quicker.
-    Workers of other executors are not seen: use `serial`.
+    A batched or compiled run is counted as a shared one, so that a budget does not depend on which
+    was quicker. Workers of other executors are not seen: use `serial`.
     """
-    if world.config.execution.engine == OTHER:
+    if engines[world.config.execution.engine].shares:
         world = replace(world, config=with_engine(world.config, USUAL))
-    with Counter() as counter:
+    with Counter() as counter, as_written(world.plan.game):
         advance(state, world)
     return counter.total
 

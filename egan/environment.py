@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from egan.kernels import run
 from egan.losses import Loss, Objective
 from egan.networks import Flat
 from egan.optimizer import adam
 from egan.penalties import Step
 from populations.individual import Moments, finiteness
+
+Buffers = dict[str, Tensor]
+Penalties = Sequence[tuple[float, Callable[[Step], Tensor]]]
 
 
 @dataclass(eq=False)
@@ -43,7 +47,7 @@ class Rules:
     """
 
     objective: Objective
-    penalties: Sequence[tuple[float, Callable[[Step], Tensor]]]
+    penalties: Penalties
     lr: float
     betas: tuple[float, float]
 
@@ -87,9 +91,17 @@ def settle(discriminator: Flat, environment: Environment) -> Environment:
     """The environment with its spectral norms iterated once; they are frozen from here on."""
     if not discriminator.iterates:
         return environment
-    discriminator.load(environment.weights, environment.buffers)
-    discriminator.iterate()
-    return Environment(environment.weights, discriminator.buffers(), environment.moments)
+    _, buffers = settled(discriminator, environment.weights, environment.buffers)
+    return Environment(environment.weights, buffers, environment.moments)
+
+
+def settled(network: Flat, weights: Tensor, buffers: Buffers) -> tuple[Tensor, Buffers]:
+    """A state whose spectral norms are iterated once."""
+    if network.iterates:
+        network.load(weights, buffers)
+        network.iterate()
+        buffers = network.buffers()
+    return weights, buffers
 
 
 def half(game: Any, environment: Environment, samples: Tensor, term: Loss) -> Half:
@@ -101,7 +113,13 @@ def half(game: Any, environment: Environment, samples: Tensor, term: Loss) -> Ha
         samples: real ones or fakes, (n, *shape).
         term: the objective's half that reads their logits.
     """
-    game.discriminator.load(environment.weights, environment.buffers)
+    state = environment.weights, environment.buffers
+    found: Half = run(game, half_kernel, (term,), (samples,), discriminator=state)
+    return found
+
+
+def half_kernel(game: Any, term: Loss, samples: Tensor) -> Half:
+    """One half of the objective at the discriminator that is loaded."""
     value = term(game.logits(samples))
     return Half(value.detach(), game.discriminator.gradient(value), game.discriminator.buffers())
 
@@ -120,12 +138,19 @@ def learn(
     Returns:
         The environment after the step, and the loss, the penalty (weighted) and `taken` (1 or 0).
     """
-    discriminator: Flat = game.discriminator
-    known = [each for each in (batch.real_half, batch.fake_half) if each is not None]
-    # A pass moves batch-norm statistics once: those of the known halves have been moved.
-    buffers = known[-1].buffers if known else environment.buffers
-    discriminator.load(environment.weights, buffers)
-    loss, penalty, gradient = _slope(game, batch, rules)
+    halves = [each for each in (batch.real_half, batch.fake_half) if each is not None]
+    penalty = torch.zeros_like(environment.weights[0])
+    if rules.penalties or len(halves) < 2:
+        # A pass moves batch-norm statistics once: those of the known halves have been moved.
+        buffers = halves[-1].buffers if halves else environment.buffers
+        unknown = batch.real_half is None, batch.fake_half is None
+        rest, penalty = run(
+            game, slope_kernel, (rules.objective, rules.penalties, *unknown),
+            (batch.real, batch.fake), discriminator=(environment.weights, buffers),
+        )  # fmt: skip
+        halves.append(rest)
+    loss = torch.stack([each.value for each in halves]).sum()
+    gradient = sum((each.gradient for each in halves[1:]), halves[0].gradient)
     weights, moments = adam(
         environment.weights, environment.moments, gradient, rules.lr, rules.betas
     )
@@ -133,26 +158,34 @@ def learn(
     row = dict(zip(ROW, torch.stack([loss, penalty, sound.to(loss.dtype)]).tolist(), strict=True))
     if not row["taken"]:
         return environment, row
-    return Environment(weights, discriminator.buffers(), moments), row
+    return Environment(weights, halves[-1].buffers, moments), row
 
 
-def _slope(game: Any, batch: Batch, rules: Rules) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, penalty and gradient of a step: what is not known already is computed together."""
-    real, fake = batch.real, batch.fake
-    if rules.penalties:
-        real, fake = real.clone().requires_grad_(), fake.detach().clone().requires_grad_()
+def slope_kernel(
+    game: Any, objective: Objective, penalties: Penalties, real_too: bool, fake_too: bool,
+    real: Tensor, fake: Tensor,
+) -> tuple[Half, Tensor]:  # fmt: skip
+    """What is not known of a step yet: those halves, their gradient with the penalties', and these.
+
+    Args:
+        game: its discriminator is loaded.
+        objective: what is minimised.
+        penalties: pairs of weight and penalty.
+        real_too: whether the objective's half on real samples is wanted.
+        fake_too: whether that on fakes is.
+        real: samples, (n, *shape).
+        fake: samples, (m, *shape).
+    """
+    if penalties:
+        real, fake = real.clone().requires_grad_(), fake.clone().requires_grad_()
     step = Step(real, fake, game.logits)
     zero = torch.zeros((), dtype=real.dtype, device=real.device)
-    parts = [zero]
-    if batch.real_half is None:
-        parts.append(rules.objective.real(step.real_logits))
-    if batch.fake_half is None:
-        parts.append(rules.objective.fake(step.fake_logits))
-    penalty = sum((weight * each(step) for weight, each in rules.penalties), zero)
-    loss = torch.stack(parts).sum()
-    known = [each for each in (batch.real_half, batch.fake_half) if each is not None]
-    gradients = [each.gradient for each in known]
-    if (loss + penalty).requires_grad:
-        gradients.append(game.discriminator.gradient(loss + penalty))
-    total = torch.stack([loss.detach(), *(each.value for each in known)]).sum()
-    return total, penalty.detach(), sum(gradients[1:], gradients[0])
+    loss, penalty = zero, zero
+    if real_too:
+        loss = loss + objective.real(step.real_logits)
+    if fake_too:
+        loss = loss + objective.fake(step.fake_logits)
+    for weight, each in penalties:
+        penalty = penalty + weight * each(step)
+    gradient = game.discriminator.gradient(loss + penalty)
+    return Half(loss.detach(), gradient, game.discriminator.buffers()), penalty.detach()

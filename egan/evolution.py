@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from egan.environment import Environment
 from egan.world import Lesson, World
 from populations.individual import Individual, without_evidence
+from populations.randomness import borrowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,10 @@ def advance(state: State, world: World) -> tuple[State, Generation]:
     best survive and their parents die; the discriminator learns from the survivors, before (the
     paper) or after (the released codes) the generators had their turn.
     """
-    environment, learning = meet(state, world)
-    offspring, lesson = world.breed(state.population, environment, state.generation)
-    return conclude(state, world, environment, learning, offspring, lesson)
+    with borrowed():
+        environment, learning = meet(state, world)
+        offspring, lesson = world.breed(state.population, environment, state.generation)
+        return conclude(state, world, environment, learning, offspring, lesson)
 
 
 def meet(state: State, world: World) -> tuple[Environment, dict[str, float]]:

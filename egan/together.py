@@ -14,6 +14,7 @@ from egan.environment import Environment
 from egan.evolution import Generation, State, conclude, meet
 from egan.world import Lesson, World, pairs_of
 from populations.individual import Individual
+from populations.randomness import borrowed
 
 
 def make_worlds(config: Config, seeds: Sequence[int], source: Any = None) -> list[World]:
@@ -46,16 +47,21 @@ def evolve_together(
     """
     now = list(states)
     while now[0].generation < until:
-        met = [meet(state, world) for state, world in zip(now, worlds, strict=True)]
-        bred = _breed(now, worlds, [environment for environment, _ in met])
-        happened = [
-            conclude(state, world, *before, *made)
-            for state, world, before, made in zip(now, worlds, met, bred, strict=True)
-        ]
-        del bred
+        with borrowed():
+            happened = _advance(now, worlds)
         now = [state for state, _ in happened]
         yield happened
         del happened  # as in evolve
+
+
+def _advance(states: Sequence[State], worlds: Sequence[World]) -> list[tuple[State, Generation]]:
+    """`advance` of all runs at once."""
+    met = [meet(state, world) for state, world in zip(states, worlds, strict=True)]
+    bred = _breed(states, worlds, [environment for environment, _ in met])
+    return [
+        conclude(state, world, *before, *made)
+        for state, world, before, made in zip(states, worlds, met, bred, strict=True)
+    ]
 
 
 def _breed(

@@ -21,8 +21,8 @@ from egan.optimizer import fresh_moments, scheduled
 from egan.variation import Brood, Evidence, Plan, Scene
 from populations.executors import local_device
 from populations.individual import Individual
+from populations.randomness import borrowed, seeded
 from populations.randomness import generator as keyed
-from populations.randomness import seeded
 from populations.selection import Selection, select
 from populations.transport import mapped
 
@@ -52,7 +52,8 @@ def breed_task(
     device = plan.game.generator.vector.device
     if scene.environment.weights.device != device:
         parents, scene = mapped(partial(torch.Tensor.to, device=device), (parents, scene))
-    return engines[engine].breed(plan, parents, scene)
+    with borrowed():
+        return engines[engine].breed(plan, parents, scene)
 
 
 def pairs_of(parents: list[Individual]) -> list[tuple[int, Individual]]:

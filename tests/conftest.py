@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from egan import kernels
 from egan.assembly import make_world
 from egan.presets import configure
 from egan.snapshot import start
@@ -31,6 +32,16 @@ SMALL = {
 def small():
     """Settings under which a run takes a moment."""
     return SMALL
+
+
+@pytest.fixture(autouse=True)
+def listed(request, monkeypatch):
+    """Compiled kernels are replayed operation by operation: compiling takes a minute.
+
+    Tests marked `inductor` compile them.
+    """
+    if not request.node.get_closest_marker("inductor"):
+        monkeypatch.setattr(kernels, "built", lambda graph, device: graph)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ LEVELS = [
     ["settings", "interrupts"],
     ["config", "losses", "penalties", "optimizer", "fitness"],
     ["data", "networks", "directory", "arguments"],
+    ["kernels"],
     ["games", "scores", "environment", "traits"],
     ["variation", "generator", "presets"],
     ["engines"],

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from egan.engines import batched, reference, shared
+from egan.kernels import refusal
 from egan.variation import Brood, Plan, Scene
 from populations.individual import Individual
 
@@ -22,18 +23,24 @@ class Engine(NamedTuple):
     Attributes:
         breed: the function.
         shares: whether it shares what several steps have in common.
+        compiles: whether its kernels and the discriminator's are compiled.
         refuses: why it cannot compute a plan; an empty text where it can.
         text: one line on it.
     """
 
     breed: Breed
     shares: bool
+    compiles: bool
     refuses: Callable[[Plan], str]
     text: str
 
 
 def _never(plan: Plan) -> str:
     return ""
+
+
+def _compiled(plan: Plan) -> str:
+    return refusal(plan.game)
 
 
 def _reference(plan: Plan) -> str:
@@ -51,13 +58,28 @@ def _batched(plan: Plan) -> str:
 
 engines: dict[str, Engine] = {
     "reference": Engine(
-        reference.breed, False, _reference, "Every step computed on its own: the yardstick, slow."
+        reference.breed,
+        False,
+        False,
+        _reference,
+        "Every step computed on its own: the yardstick, slow.",
     ),
     "shared": Engine(
-        shared.breed, True, _never, "One pass of each network serves all mutations of a parent."
+        shared.breed,
+        True,
+        False,
+        _never,
+        "One pass of each network serves all mutations of a parent.",
     ),
     "batched": Engine(
-        batched.breed, True, _batched, "All children at once, in one product a layer (MLPs)."
+        batched.breed, True, False, _batched, "All children at once, in one product a layer (MLPs)."
+    ),
+    "compiled": Engine(
+        shared.breed,
+        True,
+        True,
+        _compiled,
+        "The shared engine and the discriminator's steps, compiled (on a GPU: CUDA graphs).",
     ),
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from egan.environment import Half
 from egan.fitness import diversity
+from egan.kernels import run
 from egan.variation import Evidence, Plan, Scene, note_finite
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -20,6 +21,8 @@ from populations.randomness import seeded
 
 JUDGED, BRED = "judged", "bred"
 Found = tuple[Tensor, Tensor]
+Shown = tuple[Tensor, Tensor, Half | None]
+"""Samples, their logits and, where it is wanted, the fake half of the objective on them."""
 
 
 def judging_noise(plan: Plan, scene: Scene, index: int) -> Tensor:
@@ -45,7 +48,7 @@ def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Foun
     found = []
     for child in children:
         with _on_stage(plan, child, scene) as noise:
-            samples, logits, half = _show(plan, child, scene, noise)
+            ((samples, logits, half),) = _show(plan, child, scene, noise)
         child.judged_on = plan.samples
         found.append(_fitness(plan, scene, logits, half.gradient if half else None))
         if plan.keeps == JUDGED:
@@ -57,32 +60,38 @@ def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Foun
 def _on_stage(
     plan: Plan, child: Individual, scene: Scene, role: str = "judging"
 ) -> Iterator[Tensor]:
-    """Load a child and the environment; gives the noise on which it is judged."""
-    game, environment = plan.game, scene.environment
+    """Where a child is judged; gives its noise."""
     index = 0 if plan.shared_noise else child.number
     with seeded(plan.seed, scene.generation, role, index), judging_precision(plan):
-        game.generator.load(child.weights, child.buffers)
-        # Batch-norm statistics go on from the real half's, as in a discriminator step.
-        buffers = scene.real_half.buffers if scene.real_half else environment.buffers
-        game.discriminator.load(environment.weights, buffers)
         yield judging_noise(plan, scene, index)
 
 
-def _show(
-    plan: Plan, child: Individual, scene: Scene, noise: Tensor
-) -> tuple[Tensor, Tensor, Half | None]:
-    """A child's samples, their logits and the fake half of the objective on them."""
-    game = plan.game
+def _show(plan: Plan, child: Individual, scene: Scene, *noise: Tensor) -> list[Shown]:
+    """What a child makes of each piece of noise."""
+    environment, known = scene.environment, scene.real_half
+    # Batch-norm statistics go on from the real half's, as in a discriminator step.
+    buffers = known.buffers if known else environment.buffers
+    found: list[Shown] = run(
+        plan.game, judging_kernel, (plan, known is not None), noise,
+        (child.weights, child.buffers), (environment.weights, buffers),
+    )  # fmt: skip
+    return found
+
+
+def judging_kernel(game: Any, plan: Plan, half_too: bool, *noise: Tensor) -> list[Shown]:
+    """What the generator that is loaded makes of each piece of noise."""
+    return [_shown(game, plan, half_too, each) for each in noise]
+
+
+def _shown(game: Any, plan: Plan, half_too: bool, noise: Tensor) -> Shown:
     with torch.no_grad():
-        samples = game.generate(noise).to(child.weights.dtype)
-    if scene.real_half is None:
-        with torch.no_grad():
+        samples = game.generate(noise).to(noise.dtype)
+        if not half_too:
             return samples, game.logits(samples), None
     logits = game.logits(samples)
     value = plan.objective.fake(logits)
     gradient = game.discriminator.gradient(value)
-    half = Half(value.detach(), gradient, game.discriminator.buffers())
-    return samples, logits.detach(), half
+    return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())
 
 
 def _fitness(plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None) -> Found:
@@ -108,8 +117,8 @@ class Runner:
         """Show chunks up to the number `until`."""
         role = f"judging until chunk {until}"  # what the networks draw differs from round to round
         with _on_stage(self.plan, self.child, self.scene, role) as noise:
-            for chunk in noise.chunk(self.plan.chunks)[len(self.logits) : until]:
-                samples, logits, half = _show(self.plan, self.child, self.scene, chunk)
+            chunks = noise.chunk(self.plan.chunks)[len(self.logits) : until]
+            for samples, logits, half in _show(self.plan, self.child, self.scene, *chunks):
                 self.samples.append(samples)
                 self.logits.append(logits)
                 if half is not None:

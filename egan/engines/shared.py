@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from egan.engines.judging import BRED, judge
-from egan.environment import Half
+from egan.environment import Buffers, Half, settled
+from egan.kernels import run
 from egan.losses import Loss
 from egan.networks import Flat, Tape
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
@@ -27,16 +29,23 @@ def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -
 
 
 def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
-    game = plan.game
-    game.discriminator.load(scene.environment.weights, scene.environment.buffers)
-    game.generator.load(parent.weights, parent.buffers)
-    game.generator.iterate()
+    game, environment = plan.game, scene.environment
     noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
-    own = plan.traits.own_logits
     with seeded(plan.seed, scene.generation, "breeding", slot):
-        gradients, evidence = (_weighted if own else _one_by_one)(plan, noise)
-    buffers = game.generator.buffers()
+        gradients, evidence, buffers = run(
+            game, breeding_kernel, (plan,), (noise,),
+            settled(game.generator, parent.weights, parent.buffers),
+            (environment.weights, environment.buffers),
+        )  # fmt: skip
     return Brood(make_children(plan, parent, slot, gradients, buffers, scene), evidence)
+
+
+def breeding_kernel(
+    game: Any, plan: Plan, noise: Tensor
+) -> tuple[list[Tensor], Evidence | None, Buffers]:
+    """Each mutation's gradient, what breeding made, the generator's buffers afterwards."""
+    gradients, evidence = (_weighted if plan.traits.own_logits else _one_by_one)(plan, noise)
+    return gradients, evidence, game.generator.buffers()
 
 
 def _one_by_one(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | None]:

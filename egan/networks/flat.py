@@ -32,7 +32,7 @@ class Flat:
         if any(nn.parameter.is_lazy(each) for each in module.parameters()):
             raise UsageError(f"the network {type(module).__name__} has lazy layers: give sizes.")
         self.module = module.to(device).train()
-        self.parameters = [each for each in module.parameters() if each.requires_grad]
+        self.parameters: list[Tensor] = [each for each in module.parameters() if each.requires_grad]
         name = type(module).__name__
         if not self.parameters:
             raise UsageError(f"the network {name} has no parameters to train.")

@@ -291,7 +291,7 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
      "fitness.race is 0.3: it must be 0 or above 0.5 and below 1, the confidence of a one-sided "
      "test."),
     ([{"execution": {"engine": "fast"}}],
-     "unknown engine 'fast': valid are batched, reference, shared."),
+     "unknown engine 'fast': valid are batched, compiled, reference, shared."),
     ([{"data": "digits", "networks": {"name": "convolutional"}},
       {"execution": {"engine": "batched"}}],
      "the engine 'batched' is not for this run: it computes stacks of multilayer perceptrons "

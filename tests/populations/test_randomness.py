@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from populations.randomness import generator, key, seeded
+from populations.randomness import borrowed, generator, key, seeded
 
 KEY = (3, 5, "breeding", 7)
 OTHERS = [
@@ -92,6 +92,25 @@ def test_draws_inside_seeded_differ_for_other_keys_in_every_library(other):
 
 def test_seeded_restores_the_global_states():
     before = states()
+    with seeded(*KEY):
+        draws()
+    assert states() == before
+
+
+def test_borrowed_generators_are_restored_once_and_seeded_as_ever():
+    expected = []
+    for each in (KEY, *OTHERS):
+        with seeded(*each):
+            expected.append(draws())
+    before = states()
+    with borrowed():
+        found = []
+        for each in (KEY, *OTHERS):
+            with seeded(*each), borrowed():
+                found.append(draws())
+        assert states() != before
+    assert found == expected
+    assert states() == before
     with seeded(*KEY):
         draws()
     assert states() == before
