@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def picture(samples: Tensor, data: Data, path: Path, title: str = "") -> None:
     if title:
         figure.suptitle(title, fontsize=10)
     write_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
+    del figure
+    gc.collect(1)  # figures are cycles, and hold megabytes until a full collection
 
 
 def draw(sample: Callable[[int], Tensor], data: Data, path: Path, title: str) -> None:
