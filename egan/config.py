@@ -79,7 +79,7 @@ class Judging(Settings, group="fitness"):
     """Weight of diversity; 0: diversity is not computed."""
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
-    samples: int = setting(64, low=1)
+    samples: int = setting(128, low=1)
     """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True
     """Whether all children of a generation are judged on the same noise (the paper: no)."""

@@ -29,12 +29,14 @@ def picture(samples: Tensor, data: Data, path: Path, title: str = "") -> None:
     Images, (n, channels, height, width) in [-1, 1], become a grid; points become a scatter over
     real ones, in three or more dimensions along the real data's two first principal axes.
     """
-    figure = _grid(samples) if len(data.shape) == 3 else _scatter(samples, data)
+    _save(_grid(samples) if len(data.shape) == 3 else _scatter(samples, data), path, title)
+    gc.collect(1)  # figures are cycles, and hold megabytes until a full collection
+
+
+def _save(figure: Any, path: Path, title: str) -> None:
     if title:
         figure.suptitle(title, fontsize=10)
     write_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
-    del figure
-    gc.collect(1)  # figures are cycles, and hold megabytes until a full collection
 
 
 def draw(sample: Callable[[int], Tensor], data: Data, path: Path, title: str) -> None:
