@@ -186,11 +186,20 @@ def local_device(device: str) -> str:
 
     Args:
         device: "cpu", "cuda" or "cuda:1", as the run was told.
+
+    Raises:
+        RunError: a worker on a machine without a GPU is told to use one.
     """
     worker = re.search(r"(\d+)$", multiprocessing.current_process().name)
     if not device.startswith("cuda") or multiprocessing.parent_process() is None or not worker:
         return device
-    return f"cuda:{int(worker[1]) % torch.cuda.device_count()}"
+    count = torch.cuda.device_count()
+    if not count:
+        raise RunError(
+            "a worker process has no GPU where this one has: start workers on machines with one, "
+            "or use execution.device = 'cpu'."
+        )
+    return f"cuda:{int(worker[1]) % count}"
 
 
 def _ignore_interrupts() -> None:

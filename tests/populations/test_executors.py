@@ -151,3 +151,6 @@ def test_worker_i_uses_gpu_i_modulo_their_number(monkeypatch):
         monkeypatch.setattr(multiprocessing, "current_process", lambda worker=worker: worker)
         assert local_device("cuda") == device
         assert local_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(RunError, match="a worker process has no GPU where this one has"):
+        local_device("cuda")
