@@ -26,13 +26,16 @@ from benchmarks.presets import commit
 from egan.evolution import advance
 from egan.settings import merge
 
+PATIENCE = 1800  # seconds after which a process must have failed
+
 
 def generations(case: Case, start: Any, count: int, found: Any) -> None:
     """Put the median time of serial generations into `found`, begun when all are ready."""
     torch.set_num_threads(1)
     world, state = worlds_of(replace(case, ways={"": case.ways[""]}))[""]
+    state = advance(state, world)[0]
     times = []
-    start.wait()
+    start.wait(PATIENCE)
     for _ in range(count):
         began = time.perf_counter()
         state = advance(state, world)[0]
@@ -45,12 +48,12 @@ def together(case: Case, workers: int, count: int) -> float:
     context = multiprocessing.get_context("spawn")
     start, found = context.Barrier(workers), context.Queue()
     processes = [
-        context.Process(target=generations, args=(case, start, count, found))
+        context.Process(target=generations, args=(case, start, count, found), daemon=True)
         for _ in range(workers)
     ]
     for each in processes:
         each.start()
-    times = [found.get() for _ in processes]
+    times = [found.get(timeout=PATIENCE) for _ in processes]
     for each in processes:
         each.join()
     return statistics.fmean(times)
@@ -82,7 +85,7 @@ def main() -> None:
         one / many for one, many in zip(times["serial"], times["processes"], strict=True)
     )
     found = {name: statistics.median(seconds) for name, seconds in times.items()}
-    ceiling = arguments.workers * together(case, 1, 2) / together(case, arguments.workers, 2)
+    ceiling = arguments.workers * together(case, 1, 3) / together(case, arguments.workers, 3)
     print(
         f"{arguments.case}: {found['serial']:.2f} s a generation in one process, "
         f"{found['processes']:.2f} s in {arguments.workers}: {ratio:.2f} times as fast "

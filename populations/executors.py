@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 import re
 import signal
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -24,10 +27,10 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error
-from populations.transport import Parcels, unpack
+from populations.transport import LARGE, Parcels, Store, fetched, remove, unpack
 
 Task = Callable[..., Any]
-MAPPED = 100_000  # bytes: larger arrays are mapped into the workers' memory instead of sent
+MEMORY = Path("/dev/shm")  # a folder in memory, where a system has one
 
 
 class Serial:
@@ -79,6 +82,7 @@ class Processes:
         self.threads = threads
         self.scheduler = scheduler
         self.used = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __call__(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run the tasks; their results in order."""
@@ -98,15 +102,31 @@ class Processes:
         self.used = True
         parcels = Parcels()
         packed = [parcels.pack(each) for each in arguments]
+        store = self._store()
         job = joblib.delayed(_run)
-        with self._backend():
-            found = joblib.Parallel(
-                n_jobs=self.workers, max_nbytes=MAPPED, mmap_mode="c", batch_size=1
-            )(
-                job(task, self.threads, self.blob, self.digest, skeleton, *arrays)
-                for skeleton, arrays in packed
-            )
-        return [unpack(*each) for each in found]
+        fixed = task, self.threads, store and store.folder, self.blob, self.digest
+        try:
+            with self._backend():
+                found = joblib.Parallel(
+                    n_jobs=self.workers, max_nbytes=LARGE, mmap_mode="c", batch_size=1
+                )(
+                    job(*fixed, skeleton, *(store.put(arrays) if store else arrays))
+                    for skeleton, arrays in packed
+                )
+        finally:
+            if store:
+                store.clear()
+        made = [(skeleton, fetched(arrays)) for skeleton, arrays in found]
+        for _, arrays in found:
+            remove(arrays)
+        return [unpack(*each) for each in made]
+
+    def _store(self) -> Store | None:
+        """Where arrays lie for workers of this machine."""
+        if self._folder is None:
+            place = MEMORY if os.access(MEMORY, os.W_OK) else None
+            self._folder = tempfile.TemporaryDirectory(prefix="egan-", dir=place)
+        return Store(self._folder.name)
 
     def _backend(self) -> AbstractContextManager[Any]:
         return joblib.parallel_config(
@@ -120,6 +140,9 @@ class Processes:
         """End the worker processes."""
         if self.used:
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
 
 class Dask(Processes):
@@ -173,6 +196,9 @@ class Dask(Processes):
     def _backend(self) -> AbstractContextManager[Any]:
         return joblib.parallel_config(backend="dask", client=self._client)
 
+    def _store(self) -> None:
+        """Workers may be other machines, which share no folder."""
+
     def close(self) -> None:
         """Leave the cluster; end it if it was made here."""
         for each in (self._client, self._cluster):
@@ -196,8 +222,8 @@ def local_device(device: str) -> str:
     count = torch.cuda.device_count()
     if not count:
         raise RunError(
-            "a worker process has no GPU where this one has: start workers on machines with one, "
-            "or use execution.device = 'cpu'."
+            "a worker process found no GPU on its machine: start workers on machines with one, or "
+            "compute on the CPU."
         )
     return f"cuda:{int(worker[1]) % count}"
 
@@ -208,11 +234,19 @@ def _ignore_interrupts() -> None:
 
 
 def _run(
-    task: Task, threads: int, blob: Any, digest: str, skeleton: Any, *arrays: Any
+    task: Task,
+    threads: int,
+    folder: str | None,
+    blob: Any,
+    digest: str,
+    skeleton: Any,
+    *arrays: Any,
 ) -> tuple[Any, list[Any]]:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    return Parcels().pack(task(_shared(blob, digest), *unpack(skeleton, arrays)))
+    given = unpack(skeleton, fetched(arrays))
+    found, made = Parcels().pack(task(_shared(blob, digest), *given))
+    return found, Store(folder).put(made) if folder else list(made)
 
 
 _cache: dict[str, Any] = {}

@@ -7,13 +7,19 @@ array once to each of its own; neither knows tensors.
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+LARGE = 100_000  # bytes: larger arrays are mapped into other processes' memory instead of sent
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,11 @@ class Parcels:
     """Packs values; a tensor that several values hold is packed once."""
 
     def __init__(self) -> None:
-        self._arrays: dict[int, tuple[Tensor, np.ndarray[Any, Any]]] = {}
+        self._arrays: dict[int, tuple[Tensor, Array]] = {}
 
-    def pack(self, value: Any) -> tuple[Any, list[np.ndarray[Any, Any]]]:
+    def pack(self, value: Any) -> tuple[Any, list[Array]]:
         """The value with places instead of tensors, and the tensors' arrays."""
-        arrays: list[np.ndarray[Any, Any]] = []
+        arrays: list[Array] = []
 
         def leave(tensor: Tensor) -> Any:
             if id(tensor) not in self._arrays:  # the tensor is kept, so that its id stays its own
@@ -43,14 +49,55 @@ class Parcels:
         return mapped(leave, value), arrays
 
 
-def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+def _array(tensor: Tensor) -> Array:
     if tensor.dtype == torch.bfloat16:  # numpy has no such type
         tensor = tensor.view(torch.int16)
-    array: np.ndarray[Any, Any] = tensor.numpy()
+    array: Array = tensor.numpy()
     return array
 
 
-def unpack(skeleton: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
+class Store:
+    """Large arrays as files in a folder of this machine; an array that is put twice is one file."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._paths: dict[int, tuple[Array, Path]] = {}
+
+    def put(self, arrays: Sequence[Array]) -> list[Array | Path]:
+        """Small arrays as they are, the paths of large ones."""
+        return [each if each.nbytes < LARGE else self._path(each) for each in arrays]
+
+    def _path(self, array: Array) -> Path:
+        if id(array) not in self._paths:  # the array is kept, so that its id stays its own
+            number, name = tempfile.mkstemp(suffix=".npy", dir=self.folder)
+            with open(number, "wb") as file:
+                np.save(file, array, allow_pickle=False)
+            self._paths[id(array)] = array, Path(name)
+        return self._paths[id(array)][1]
+
+    def clear(self) -> None:
+        """Remove the files; who has them mapped keeps what is in them."""
+        remove([path for _, path in self._paths.values()])
+        self._paths.clear()
+
+
+def fetched(arrays: Sequence[Array | Path]) -> list[Array]:
+    """The arrays that a store took, mapped into memory: what is never read is never copied."""
+    return [
+        np.load(each, mmap_mode="c", allow_pickle=False) if isinstance(each, Path) else each
+        for each in arrays
+    ]
+
+
+def remove(arrays: Sequence[Array | Path]) -> None:
+    """Remove the files among these; where open files cannot be, their folder is in the end."""
+    for each in arrays:
+        if isinstance(each, Path):
+            with suppress(OSError):
+                each.unlink()
+
+
+def unpack(skeleton: Any, arrays: Sequence[Array]) -> Any:
     """The value that `Parcels.pack` took apart."""
 
     def fetch(place: Place) -> Tensor:

@@ -152,5 +152,5 @@ def test_worker_i_uses_gpu_i_modulo_their_number(monkeypatch):
         assert local_device("cuda") == device
         assert local_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(RunError, match="a worker process has no GPU where this one has"):
+    with pytest.raises(RunError, match="a worker process found no GPU on its machine"):
         local_device("cuda")

@@ -1,13 +1,14 @@
 """Transport: what goes to another process comes out the same."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from populations.individual import Individual
-from populations.transport import Parcels, Place, mapped, unpack
+from populations.transport import LARGE, Parcels, Place, Store, fetched, mapped, remove, unpack
 
 
 @dataclass
@@ -65,3 +66,25 @@ def test_bfloat16_travels_as_bits():
     skeleton, arrays = Parcels().pack({"a": one})
     assert arrays[0].dtype == np.int16
     assert torch.equal(unpack(skeleton, arrays)["a"], one)
+
+
+def test_a_store_keeps_large_arrays_once_and_small_ones_out(tmp_path):
+    large, small = np.arange(LARGE, dtype=np.float32), np.arange(3)
+    store = Store(str(tmp_path))
+    away = store.put([large, small, large]) + store.put([large])
+    assert [isinstance(each, Path) for each in away] == [True, False, True, True]
+    assert len(set(map(str, (away[0], away[2], away[3])))) == len(list(tmp_path.iterdir())) == 1
+    found = fetched(away)
+    for array, each in zip((large, small, large, large), found, strict=True):
+        np.testing.assert_array_equal(each, array)
+    store.clear()
+    assert not list(tmp_path.iterdir())
+    found[0][0] = 7  # what is mapped stays, and can be written to, in this process alone
+    assert (found[0][0], found[2][0], large[0]) == (7, 0, 0)
+
+
+def test_files_that_are_gone_already_can_be_removed(tmp_path):
+    away = Store(str(tmp_path)).put([np.zeros(LARGE)])
+    remove(away)
+    remove([*away, np.zeros(2)])
+    assert not list(tmp_path.iterdir())
