@@ -33,6 +33,7 @@ from benchmarks.presets import commit
 from egan.assembly import make_world
 from egan.cost import Counter
 from egan.evolution import State, evolve
+from egan.kernels import as_written
 from egan.losses import mutations, objectives
 from egan.penalties import Step
 from egan.presets import configure
@@ -231,6 +232,7 @@ class Generations:
     """Generations of one way, one after the other."""
 
     def __init__(self, state: State, world: World) -> None:
+        self.world = world
         self.run: Iterator[Any] = evolve(state, world, 10**9)
         self.judged, self.wanted, self.samples = 0, 0, world.plan.samples
 
@@ -261,13 +263,15 @@ def worlds_of(case: Case) -> dict[str, tuple[World, State]]:
 def measure(case: Case, rounds: int, version: str) -> Settings:
     """Median times, counted operations and ratios of a case; `version` is the commit's name."""
     worlds = worlds_of(case)
-    steps: dict[str, Callable[[], None]] = {
+    steps: dict[str, Gradient | Generations] = {
         name: Generations(state, world) for name, (world, state) in worlds.items()
     }
     for name, alternating in (("alternating", True), ("simultaneous", False)):
         steps[name] = Gradient(worlds["gradient"][0], alternating)
     del steps["gradient"]
     flops = {name: counted(step) for name, step in steps.items()}  # the round that warms up
+    if "compiled" in steps:
+        steps["compiled"]()  # compiles
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
@@ -310,9 +314,9 @@ def ratio(times: list[float], others: list[float]) -> float:
     return statistics.median(one / two for one, two in zip(times, others, strict=True))
 
 
-def counted(step: Callable[[], None]) -> int:
-    """Operations of one step; a race's are those of this generation."""
-    with Counter() as counter:
+def counted(step: Gradient | Generations) -> int:
+    """Operations of one step, nothing compiled; a race's are those of this generation."""
+    with Counter() as counter, as_written(step.world.plan.game):
         step()
     return counter.total
 
@@ -401,7 +405,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     wanted = [
-        replace(case, settings=merge(case.settings, {"execution": {"device": arguments.device}}))
+        replace(
+            case,
+            settings=merge(case.settings, {"execution": {"device": arguments.device}}),
+            # Compiling takes a minute.
+            ways={n: w for n, w in case.ways.items() if n != "compiled" or not arguments.quick},
+        )
         for case in CASES
         if (case.name in arguments.cases if arguments.cases else case.quick or not arguments.quick)
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egan.choice import AUTO, USUAL, fastest, with_engine
+from egan.choice import AUTO, USUAL, check_compiled, fastest, with_engine
 from egan.config import Config, Networks
 from egan.data import Data, Table, make_data
 from egan.engines import engines
@@ -75,6 +75,8 @@ def make_world(config: Config, source: Any = None) -> World:
     )
     known = _knows_real_half(config, plan)
     world = World(config, data, plan, selection, objective, chosen, known, device, executor)
+    if engines[config.execution.engine].compiles:
+        check_compiled(world)
     if not free:
         return world
     with threads(config.execution.threads):

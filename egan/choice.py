@@ -1,13 +1,20 @@
-"""The choice of an engine, by measurement, once at the start of a run."""
+"""The choice of an engine, by measurement, once at the start of a run; and the trial of one."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from egan.config import Config
 from egan.engines import engines
-from egan.world import World
+from egan.environment import Environment
+from egan.kernels import as_written, sentence
+from egan.world import World, pairs_of
+from populations.errors import UsageError
+from populations.individual import Individual
 
 AUTO, USUAL, OTHER = "auto", "shared", "batched"
 MARGIN = 0.9  # the other engine must take less than this share of the usual one's time
@@ -34,6 +41,75 @@ def fastest(world: World) -> World:
         return world
     # The quickest of several is the one that nothing else on the machine disturbed.
     return other if min(times[OTHER]) < MARGIN * min(times[USUAL]) else world
+
+
+def check_compiled(world: World) -> None:
+    """Let the lists of operations compute a generation, and compare it with one as written.
+
+    They are made in one generation and tried in the next, whose weights and draws are others: what
+    was taken for constant, and is not, shows.
+
+    Args:
+        world: with an engine that compiles; nothing is compiled yet.
+
+    Raises:
+        UsageError: the operations cannot be listed, or the lists compute something else.
+    """
+    compiled = world.plan.game.compiled
+    population, environment = world.first_population()
+    compiled.lists_only = True
+    try:
+        offspring, environment, _ = _generation(world, population, environment, 0)
+        parents = offspring[: world.plan.mu]
+        listed = _generation(world, parents, environment, 1)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever PyTorch raises where an operation cannot be replayed
+        raise UsageError(
+            "the engine 'compiled' is not for this run: its list of tensor operations does not run "
+            f"({sentence(error)}): use execution.engine = 'shared'."
+        ) from error
+    compiled.lists_only = False
+    with as_written(world.plan.game):
+        written = _generation(world, parents, environment, 1)
+    pairs = zip(_measures(*listed), _measures(*written), strict=True)
+    if not all(_close(*each) for each in pairs):
+        raise UsageError(
+            "the engine 'compiled' is not for this run: its list of tensor operations does not "
+            "give what the networks and losses give, since they keep something beside tensors "
+            "(weights in lists, counters, draws of random): use execution.engine = 'shared'."
+        )
+
+
+Bred = tuple[list[Individual], Environment, dict[str, float]]
+
+
+def _generation(
+    world: World, parents: list[Individual], environment: Environment, generation: int
+) -> Bred:
+    """The children of a generation in this process, and what the discriminator learns from some."""
+    environment = world.settle(environment)
+    scene = world.scene(environment, generation)
+    broods = engines[USUAL].breed(world.plan, pairs_of(parents), scene)
+    offspring, lesson = world.gather(broods, scene)
+    teachers = offspring[: world.plan.mu]
+    environment, learning = world.adapt(environment, teachers, generation, lesson)
+    return offspring, environment, learning
+
+
+def _measures(
+    offspring: list[Individual], environment: Environment, learning: dict[str, float]
+) -> list[Tensor]:
+    """Everything in which two ways to compute a generation may differ."""
+    moments = [each for child in offspring for each in child.moments.values()]
+    fitness = [*[child.total for child in offspring], *learning.values()]
+    gradients = [each["mean"] for each in (*moments, environment.moments)]
+    return [*gradients, torch.tensor(fitness, dtype=torch.float64)]
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    scale = float(other.nan_to_num(0, 0, 0).abs().max())
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
 
 
 def _trial(usual: World, other: World) -> dict[str, list[float]]:

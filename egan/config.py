@@ -130,8 +130,9 @@ class Execution(Settings, group="execution"):
     engine: str = "auto"
     """How a generation is computed (`egan list`); all engines compute the same but for rounding.
     `auto`: `shared` or `batched`, the one that is faster when the run starts, which its config.json
-    then names; name one for two runs to be equal bit for bit. `compiled` needs a C++ compiler and a
-    minute at its first start; later ones read PyTorch's cache."""
+    then names; name one for two runs to be equal bit for bit. `compiled` needs a C++ compiler,
+    networks and losses that are functions of tensors alone, and a minute at its first start, in
+    every worker process; later ones read PyTorch's cache."""
     executor: str = "serial"
     """`serial`, `processes` (joblib), or `dask` (extra `dask`)."""
     scheduler: str | None = None

@@ -187,5 +187,10 @@ def slope_kernel(
         loss = loss + objective.fake(step.fake_logits)
     for weight, each in penalties:
         penalty = penalty + weight * each(step)
-    gradient = game.discriminator.gradient(loss + penalty)
+    total = loss + penalty
+    gradient = (
+        game.discriminator.gradient(total)
+        if total.requires_grad
+        else torch.zeros_like(game.discriminator.vector)
+    )
     return Half(loss.detach(), gradient, game.discriminator.buffers()), penalty.detach()

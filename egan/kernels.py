@@ -3,24 +3,23 @@
 A kernel is a function of the game, of what is the same in every generation (losses, a plan) and of
 tensors; it finds the networks loaded. Traced, it is a list of tensor operations, backward passes
 among them, with neither Python nor autograd between them: PyTorch's Inductor fuses those for the
-CPU, and on a GPU replays them as a CUDA graph.
+CPU, and on a GPU it may replay them as a CUDA graph. What Python does beside tensors (a counter, a
+branch, a draw of `random`) is not in the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from egan.networks import Flat
-from populations.randomness import generator as keyed
+from populations.errors import UsageError
 from populations.randomness import restored, seeded
-from populations.registry import describe_error
 from populations.transport import Place, mapped
 
 Kernel = Callable[..., Any]
@@ -37,16 +36,21 @@ def run(
 ) -> Any:
     """What a kernel makes: `kernel(game, *fixed, *tensors)` with networks loaded.
 
+    Whoever reads the workplaces afterwards must load them first: a compiled kernel leaves them as
+    they were, one that runs as it is written leaves its states in them.
+
     Args:
-        game: its networks are the workplaces.
+        game: its networks are the workplaces; its attribute `compiled`, where it is set, holds the
+            compiled kernels.
         kernel: gives a nested value of tensors, and reads nothing else that ever changes.
-        fixed: the same objects in every generation.
+        fixed: the same, or equal, objects in every generation.
         tensors: no graph flows into or out of the kernel.
         generator: weights and buffers; None: the kernel does not use it.
         discriminator: likewise.
     """
-    if game.compiled is not None:
-        return game.compiled(game, kernel, fixed, tensors, (generator, discriminator))
+    compiled = getattr(game, "compiled", None)  # a game of one's own need not know of it
+    if compiled is not None:
+        return compiled(game, kernel, fixed, tensors, (generator, discriminator))
     if generator is not None:
         game.generator.load(*generator)
     if discriminator is not None:
@@ -57,18 +61,40 @@ def run(
 @contextmanager
 def as_written(game: Any) -> Iterator[None]:
     """Nothing is compiled within it."""
-    compiled, game.compiled = game.compiled, None
+    compiled, game.compiled = getattr(game, "compiled", None), None
     try:
         yield
     finally:
         game.compiled = compiled
 
 
+class Traced(NamedTuple):
+    """A kernel as a list of operations.
+
+    Attributes:
+        graph: the list, from tensors to tensors.
+        skeleton: of what the kernel makes.
+        fixed: what it was traced with, kept so that ids stay their own.
+    """
+
+    graph: torch.fx.GraphModule
+    skeleton: Any
+    fixed: Sequence[Any]
+
+
 class Compiled:
-    """Kernels, compiled when they first meet arguments of certain shapes."""
+    """Kernels, traced when they first meet arguments of certain shapes, and compiled.
+
+    Attributes:
+        traced: by what they were traced for.
+        functions: what Inductor made of them.
+        lists_only: whether the lists are run operation by operation, for a trial.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[Any, tuple[Any, Callable[..., list[Tensor]], Any]] = {}
+        self.traced: dict[Hashable, Traced] = {}
+        self.functions: dict[Hashable, Callable[..., Sequence[Tensor]]] = {}
+        self.lists_only = False
 
     def __call__(
         self,
@@ -80,140 +106,106 @@ class Compiled:
     ) -> Any:
         """See `run`."""
         shape, inputs = taken_apart((states, tuple(tensors)))
-        device = inputs[0].device.type
-        key = (
-            kernel, *map(id, fixed), *[each is None for each in states],
-            torch.is_autocast_enabled(device), *[(each.shape, each.dtype) for each in inputs],
-        )  # fmt: skip
-        if key not in self._made:
-            graph, skeleton = traced(game, kernel, fixed, shape, inputs)
-            # What is fixed is kept, so that its id stays its own.
-            self._made[key] = fixed, built(graph, device), skeleton
-        _, function, skeleton = self._made[key]
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            return put_together(skeleton, function(*inputs))
+        key = _key(kernel, fixed, states, inputs)
+        if key not in self.traced:
+            self.traced[key] = traced(game, kernel, fixed, shape, inputs)
+        graph, skeleton, _ = self.traced[key]
+        with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
+            if self.lists_only:
+                return put_together(skeleton, graph(*inputs))
+            if key not in self.functions:
+                self.functions[key] = built(graph, inputs)
+            return put_together(skeleton, self.functions[key](*inputs))
 
 
-def refusal(game: Any) -> str:
-    """Why kernels of these networks cannot be compiled here; an empty text where they can.
+def _key(
+    kernel: Kernel, fixed: Sequence[Any], states: Sequence[Any], inputs: Sequence[Tensor]
+) -> Hashable:
+    """Everything that a list of operations depends on."""
+    device = inputs[0].device.type
+    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return (
+        kernel, *map(_fixed_key, fixed), *[each is None for each in states], half,
+        *[(each.shape, each.stride(), each.dtype) for each in inputs],
+    )  # fmt: skip
 
-    The traced operations must give what the networks give, and Inductor must find a compiler.
+
+def _fixed_key(each: Any) -> Hashable:
+    if isinstance(each, list | tuple):
+        return tuple(map(_fixed_key, each))
+    return (type(each), each if isinstance(each, Hashable) else id(each))
+
+
+def built(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """A list of operations compiled by Inductor for inputs like these.
+
+    Raises:
+        UsageError: Inductor does not work here.
     """
-    noise = game.draw(4, keyed(0, 0, "kernel trial"))
-    given = (game.generator.state(), game.discriminator.state()), (noise,)
-    try:
-        shape, inputs = taken_apart(given)
-        graph, skeleton = traced(game, _trial_kernel, (), shape, inputs)
-        with seeded(0, 0, "trace"):
-            found = put_together(skeleton, graph(*inputs))
-        with seeded(0, 0, "trace"), as_written(game):
-            expected = run(game, _trial_kernel, (), (noise,), *given[0])
-        if not all(map(_close, found, expected)):
-            return "its list of the networks' operations does not give what the networks give"
-    except Exception as error:  # whatever a user's network raises
-        return f"the networks' operations cannot be listed: {describe_error(error)}"
-    try:
-        built(make_fx(torch.neg)(noise), noise.device.type)(noise)
-    except Exception as error:  # InductorError and what its compilers raise
-        return f"PyTorch's Inductor does not work here: {describe_error(error)}"
-    return ""
-
-
-def _trial_kernel(game: Any, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """What both networks make, and how it moves with the discriminator's weights."""
-    logits = game.logits(game.generate(noise))
-    return logits.detach(), game.discriminator.gradient(logits.sum())
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
-
-
-def built(graph: torch.fx.GraphModule, device: str) -> Callable[..., list[Tensor]]:
-    """A traced kernel compiled by Inductor for a type of device."""
-    cuda = device == "cuda"
+    cuda = inputs[0].device.type == "cuda"
     # What networks draw at random stays what it is without compilation.
-    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": cuda}
-    compiled = torch.compile(graph, dynamic=False, options=options)
+    options = {"fallback_random": True, "triton.cudagraphs": cuda}
+    try:
+        compiled: Any = torch._inductor.compile(graph, list(inputs), options=options)
+    except Exception as error:  # what Inductor and its compilers raise
+        raise UsageError(
+            "the engine 'compiled' is not for this run: PyTorch's Inductor fails with "
+            f"{sentence(error)} (it needs a C++ compiler); execution.engine = 'shared' needs none."
+        ) from error
 
-    def replay(*inputs: Tensor) -> list[Tensor]:
-        if not cuda:
-            return list(compiled(*inputs))
+    def replay(*given: Tensor) -> list[Tensor]:
         torch.compiler.cudagraph_mark_step_begin()
         # Every replay of a graph writes to the same memory.
-        return [each.clone() for each in compiled(*inputs)]
+        return [each.clone() for each in compiled(*given)]
 
-    return replay
+    return replay if cuda else compiled
 
 
 def traced(
     game: Any, kernel: Kernel, fixed: Sequence[Any], shape: Any, inputs: Sequence[Tensor]
-) -> tuple[torch.fx.GraphModule, Any]:
-    """The operations of a kernel on inputs like these, and the skeleton of what it makes.
+) -> Traced:
+    """The operations of a kernel on inputs like these.
 
     Args:
-        game: its networks are left as they were.
+        game: its networks' weights and buffers are left as they were.
         kernel: see `run`.
         fixed: see `run`.
         shape: skeleton of the states of generator and discriminator, and of the tensors.
         inputs: what `shape` was with them.
+
+    Raises:
+        UsageError: the operations cannot be listed.
     """
     skeleton = None
 
     def pure(*inputs: Tensor) -> list[Tensor]:
         nonlocal skeleton
-        states, tensors = put_together(shape, inputs)
-        with _stage(game, states) as call:
-            skeleton, made = taken_apart(call(lambda: kernel(game, *fixed, *tensors)))
+        (generator, discriminator), tensors = put_together(shape, inputs)
+        with _bound(game.generator, generator), _bound(game.discriminator, discriminator):
+            skeleton, made = taken_apart(kernel(game, *fixed, *tensors))
         return [each.detach() for each in made]
 
-    with restored(), seeded(0, 0, "trace"), torch.enable_grad():
-        graph = make_fx(pure)(*[each.detach() for each in inputs])
+    try:
+        with restored(), seeded(0, 0, "trace"), torch.enable_grad():
+            graph = make_fx(pure)(*[each.detach() for each in inputs])
+    except Exception as error:  # whatever a user's network, loss or penalty raises
+        raise UsageError(
+            "the engine 'compiled' is not for this run: its tensor operations cannot be listed "
+            f"({sentence(error)}): use execution.engine = 'shared'."
+        ) from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return graph, skeleton
+    return Traced(graph, skeleton, fixed)
 
 
-class _Both(nn.Module):
-    """Two networks as one, so that one call has the states of both."""
-
-    def __init__(self, networks: Sequence[Flat]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList([each.module for each in networks])
-
-    def forward(self, function: Callable[[], Any]) -> Any:
-        return function()
+def sentence(error: Exception) -> str:
+    """An error's kind and the first sentence of what it says."""
+    said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-@contextmanager
-def _stage(
-    game: Any, states: Sequence[State | None]
-) -> Iterator[Callable[[Callable[[], Any]], Any]]:
-    """Gives how to call a function while the networks compute with these very tensors."""
-    networks = game.generator, game.discriminator
-    known: dict[str, Tensor] = {}
-    saved = [(each.vector, each.parameters) for each in networks]
-    try:
-        for index, (network, state) in enumerate(zip(networks, states, strict=True)):
-            if state is not None:
-                known |= _bind(network, f"networks.{index}.", *state)
-        yield lambda function: functional_call(_Both(networks), known, (function,))
-    finally:
-        for network, (vector, parameters) in zip(networks, saved, strict=True):
-            network.vector, network.parameters = vector, parameters
-
-
-def _bind(
-    network: Flat, prefix: str, weights: Tensor, buffers: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """The tensors of a state by their names, known to the workplace as its own."""
-    names = [name for name, each in network.module.named_parameters() if each.requires_grad]
-    vector = weights.detach().requires_grad_()
-    pieces = list(network.views(vector).values())
-    network.vector, network.parameters = vector, pieces
-    own = {f"{prefix}{name}": each for name, each in zip(names, pieces, strict=True)}
-    # Batch norm moves its statistics in place; those that were given stay what they are.
-    return own | {f"{prefix}{name}": each.clone() for name, each in buffers.items()}
+def _bound(network: Flat, state: State | None) -> AbstractContextManager[None]:
+    return nullcontext() if state is None else network.bound(*state)
 
 
 def taken_apart(value: Any) -> tuple[Any, list[Tensor]]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from egan.assembly import make_world
-from egan.choice import OTHER, with_engine
+from egan.choice import AUTO, OTHER, with_engine
 from egan.config import Config
 from egan.engines.batched import Job, breed_together
 from egan.environment import Environment
 from egan.evolution import Generation, State, conclude, meet
 from egan.world import Lesson, World, pairs_of
+from populations.errors import UsageError
 from populations.individual import Individual
 from populations.randomness import borrowed
 
@@ -26,8 +27,13 @@ def make_worlds(config: Config, seeds: Sequence[int], source: Any = None) -> lis
         source: data given in Python.
 
     Raises:
-        UsageError: the networks cannot be batched, or what `make_world` raises.
+        UsageError: the networks cannot be batched, another engine is named, or what `make_world`
+            raises.
     """
+    if config.execution.engine not in (AUTO, OTHER):
+        raise UsageError(
+            f"execution.engine is {config.execution.engine!r}: seeds in step are bred by 'batched'."
+        )
     config = with_engine(config, OTHER)
     return [make_world(replace(config, seed=seed), source) for seed in seeds]
 

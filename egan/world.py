@@ -229,7 +229,9 @@ class World:
         return replace(child, average=parent.average.lerp(child.weights, 1 - decay))
 
     def _real(self, role: str, count: int, generation: int, step: int = 0) -> Tensor:
-        real = self.data.draw(count, keyed(self.config.seed, generation, role, step))
+        seed = self.config.seed
+        with seeded(seed, generation, role, step):  # data of one's own may draw as they like
+            real = self.data.draw(count, keyed(seed, generation, role, step))
         return real.to(self.device, self.plan.game.discriminator.vector.dtype)
 
     def _judging_real(self, generation: int) -> Tensor:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from egan.engines import batched, reference, shared
-from egan.kernels import refusal
 from egan.variation import Brood, Plan, Scene
 from populations.individual import Individual
 
 Breed = Callable[[Plan, Sequence[tuple[int, Individual]], Scene], list[Brood]]
+
+
+def _never(plan: Plan) -> str:
+    return ""
 
 
 class Engine(NamedTuple):
@@ -22,25 +25,17 @@ class Engine(NamedTuple):
 
     Attributes:
         breed: the function.
+        text: one line on it.
+        refuses: why it cannot compute a plan; an empty text where it can.
         shares: whether it shares what several steps have in common.
         compiles: whether its kernels and the discriminator's are compiled.
-        refuses: why it cannot compute a plan; an empty text where it can.
-        text: one line on it.
     """
 
     breed: Breed
-    shares: bool
-    compiles: bool
-    refuses: Callable[[Plan], str]
     text: str
-
-
-def _never(plan: Plan) -> str:
-    return ""
-
-
-def _compiled(plan: Plan) -> str:
-    return refusal(plan.game)
+    refuses: Callable[[Plan], str] = _never
+    shares: bool = True
+    compiles: bool = False
 
 
 def _reference(plan: Plan) -> str:
@@ -59,27 +54,22 @@ def _batched(plan: Plan) -> str:
 engines: dict[str, Engine] = {
     "reference": Engine(
         reference.breed,
-        False,
-        False,
-        _reference,
-        "Every step computed on its own: the yardstick, slow.",
+        shares=False,
+        refuses=_reference,
+        text="Every step computed on its own: the yardstick, slow.",
     ),
     "shared": Engine(
-        shared.breed,
-        True,
-        False,
-        _never,
-        "One pass of each network serves all mutations of a parent.",
+        shared.breed, text="One pass of each network serves all mutations of a parent."
     ),
     "batched": Engine(
-        batched.breed, True, False, _batched, "All children at once, in one product a layer (MLPs)."
+        batched.breed,
+        refuses=_batched,
+        text="All children at once, in one product a layer (MLPs).",
     ),
     "compiled": Engine(
         shared.breed,
-        True,
-        True,
-        _compiled,
-        "The shared engine and the discriminator's steps, compiled (on a GPU: CUDA graphs).",
+        compiles=True,
+        text="The shared engine and the discriminator's steps, compiled by PyTorch's Inductor.",
     ),
 }
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egan.kernels import Compiled
 from egan.networks import Flat
 
 
@@ -20,14 +19,12 @@ class Unconditional:
         discriminator: where the environment computes; load it first.
         noise: "normal", N(0, 1), or "uniform", U(-1, 1).
         noise_dimension: dimensions of the noise.
-        compiled: the kernels that were compiled; None: they run as they are written.
     """
 
     generator: Flat
     discriminator: Flat
     noise: str
     noise_dimension: int
-    compiled: Compiled | None = None
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""

@@ -6,7 +6,8 @@ however many layers the network has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,32 @@ class Flat:
         if self.has_buffers:
             for name, each in self.module.named_buffers():
                 each.copy_(buffers[name])
+
+    @contextmanager
+    def bound(self, weights: Tensor, buffers: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within it the module computes with these very tensors, whose operations can be traced.
+
+        What was given stays as it is: batch norm moves copies of the buffers.
+        """
+        own = self.vector, self.parameters
+        vector = weights.detach().requires_grad_()
+        pieces = self.views(vector)
+        named = {id(each): buffers[name].clone() for name, each in self.module.named_buffers()}
+        self.vector, self.parameters = vector, list(pieces.values())
+        replaced = []
+        for module in self.module.modules():
+            for held in (module._parameters, module._buffers):
+                for name, each in held.items():
+                    new = pieces.get(id(each), named.get(id(each)))
+                    if new is not None:
+                        replaced.append((held, name, each))
+                        held[name] = new  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self.vector, self.parameters = own
+            for held, name, each in replaced:
+                held[name] = each  # type: ignore[assignment]
 
     def gradient(
         self, output: Tensor, cotangent: Tensor | None = None, keep: bool = False

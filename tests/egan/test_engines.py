@@ -11,6 +11,7 @@ from torch import nn
 from egan.engines import engines
 from egan.environment import Environment, half
 from egan.games import Unconditional
+from egan.kernels import Compiled
 from egan.losses import mutations, objectives
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
@@ -70,6 +71,7 @@ def scene(plan):
 def brood(engine, plan, parent, environment, real, slot=1):
     if engines[engine].refuses(plan):
         pytest.skip(engines[engine].refuses(plan))
+    plan.game.compiled = Compiled() if engines[engine].compiles else None
     known = None
     if real is not None and engines[engine].shares:
         with seeded(7, GENERATION, "judging real"):

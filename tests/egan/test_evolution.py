@@ -3,7 +3,9 @@
 import copy
 import math
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -204,6 +206,42 @@ def test_evidence_is_gone_after_their_generation(make):
     end, happened = last(state, world, 1)
     assert happened.survivors[0].evidence is not None
     assert end.population[0].evidence is None
+
+
+@pytest.mark.parametrize("first", ["environment", "generators"])
+def test_data_that_draw_as_they_like_draw_anew_in_every_generation_and_by_key(make, first):
+    class Loose:
+        """Samples from the global generators, whatever generator is given."""
+
+        def __init__(self, data):
+            self.shape, self.name, self.drawn = data.shape, data.name, []
+
+        def draw(self, count, generator):
+            self.drawn.append(torch.randn(count, 2) + np.random.rand())
+            return self.drawn[-1]
+
+    found = []
+    for ambient in (0, 1):
+        torch.manual_seed(ambient)
+        world, state = make({"first": first})
+        world = replace(world, data=Loose(world.data))
+        for _ in evolve(state, world, 4):
+            pass
+        found.append([float(each.sum()) for each in world.data.drawn])
+    assert found[0] == found[1]
+    assert len(set(found[0])) >= 4
+
+
+def test_a_penalty_without_a_gradient_leaves_a_known_step_as_it_is(make):
+    ends = []
+    for penalties in ([], [(1.0, lambda step: torch.zeros(()))]):
+        environment = {"fakes": "judged", "penalties": {"r1": 0.0, "r2": 0.0}}
+        world, state = make({"fitness": {"real": "training"}, "environment": environment})
+        assert world.plan.halves
+        assert world.knows_real_half
+        world = replace(world, penalties=penalties)
+        ends.append(next(evolve(state, world, 1))[0].environment.weights)
+    torch.testing.assert_close(*ends)
 
 
 def test_the_environments_batch_is_made_of_equal_parts_of_all_parents(make):

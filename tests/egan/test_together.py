@@ -11,6 +11,7 @@ from egan.together import evolve_together, make_worlds
 from populations.errors import RunError, UsageError
 
 SEEDS = (0, 3, 5)
+BATCHED = {"execution": {"engine": "batched"}}
 
 
 @pytest.mark.parametrize("more", [
@@ -22,7 +23,7 @@ SEEDS = (0, 3, 5)
      "fitness": {"real": "training", "gamma": 0.0}},
 ])  # fmt: skip
 def test_each_run_is_what_it_is_alone(small, more):
-    config = configure(small, more)
+    config = configure(small, BATCHED, more)
     worlds = make_worlds(config, SEEDS)
     ends = list(evolve_together([start(world) for world in worlds], worlds, 3))[-1]
     for world, (state, happened) in zip(worlds, ends, strict=True):
@@ -45,14 +46,22 @@ def test_networks_that_cannot_be_batched_are_refused():
         make_worlds(config, SEEDS)
 
 
+def test_another_engine_is_refused_instead_of_ignored(small):
+    with pytest.raises(UsageError) as error:
+        make_worlds(configure(small, {"execution": {"engine": "compiled"}}), SEEDS)
+    assert str(error.value) == (
+        "execution.engine is 'compiled': seeds in step are bred by 'batched'."
+    )
+
+
 def test_several_seeds_from_python(small):
-    runs = egan.evolve_seeds([4, 2], torch.randn(64, 2), config=small, generations=3)
+    runs = egan.evolve_seeds([4, 2], torch.randn(64, 2), config=small, generations=3, **BATCHED)
     assert [run.config.seed for run in runs] == [4, 2]
     assert [run.config.execution.engine for run in runs] == ["batched"] * 2
     assert [run.state.generation for run in runs] == [3, 3]
     assert runs[0].sample(5).shape == (5, 2)
     assert not torch.allclose(runs[0].sample(5), runs[1].sample(5), atol=1e-3)
-    assert egan.evolve_seeds([], config=small) == []
+    assert egan.evolve_seeds([], config=small, **BATCHED) == []
 
 
 def test_a_run_without_finite_children_ends_all(small):
@@ -62,4 +71,4 @@ def test_a_run_without_finite_children_ends_all(small):
 
     settings = {"variation": {"mutations": [explode]}, "population": {"patience": 2}}
     with pytest.raises(RunError, match="no child has been finite for 2 generations"):
-        egan.evolve_seeds([0, 1], config=small, **settings)
+        egan.evolve_seeds([0, 1], config=small, **settings, **BATCHED)
