@@ -18,7 +18,7 @@ from egan.fitness import qualities
 from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
-from egan.losses import mutations, objectives
+from egan.losses import Loss, Objective, mutations, objectives, reads
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
 from egan.scores import applicable, scores
@@ -70,6 +70,7 @@ def make_world(config: Config, source: Any = None) -> World:
     shared = Shared(make, str(device))
     plan = shared.get()
     _check_engine(config, plan)
+    _check_sight(config, plan, data)
     executor = lookup("executor", config.execution.executor, executors)(
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
@@ -86,7 +87,7 @@ def make_world(config: Config, source: Any = None) -> World:
 def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, device: str) -> Plan:
     """What breeding needs to know of a configuration."""
     variation, judging = config.variation, config.fitness
-    losses = [lookup("mutation", name, mutations) for name in variation.mutations]
+    losses = [_mutation(name) for name in variation.mutations]
     lookup("engine", config.execution.engine, engines)
     to_select = len(losses) > 1 and reads_fitness
     game = make_game(config, shape, device)
@@ -116,6 +117,17 @@ def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, devic
     return replace(plan, halves=_keeps_halves(config, plan))
 
 
+def _mutation(name: Any) -> Loss:
+    loss: Loss = lookup("mutation", name, mutations)
+    try:
+        names = reads(loss)
+    except ValueError as error:
+        raise UsageError(f"the mutation {spell(name)!r}: {error}.") from error
+    if not any(each.startswith("fake") for each in names):
+        raise UsageError(f"the mutation {spell(name)!r} reads no fakes: it moves no generator.")
+    return loss
+
+
 def _penalised(config: Config) -> bool:
     return any(config.environment.penalties.values())
 
@@ -127,6 +139,8 @@ def _keeps_halves(config: Config, plan: Plan) -> bool:
     """
     environment, traits, game = config.environment, plan.traits, plan.game
     if environment.steps > 1 or not engines[config.execution.engine].shares:
+        return False
+    if plan.objective.whole:
         return False
     # Running statistics see the real samples first, and then all fakes in one pass.
     moves = game.discriminator.has_buffers and not game.discriminator.iterates
@@ -143,6 +157,7 @@ def _knows_real_half(config: Config, plan: Plan) -> bool:
     return bool(
         plan.samples
         and plan.gamma
+        and not plan.objective.whole
         and plan.traits.repeatable
         and plan.precision == torch.float32
         and config.fitness.real == "training"
@@ -170,6 +185,12 @@ def _check_race(config: Config, selection: Selection) -> None:
             f"fitness.race gives up children that the {config.population.mu} best have left behind:"
             " it needs population.selection = 'best'."
         )
+    objective: Objective = lookup("objective", config.environment.objective, objectives)
+    if objective.whole:
+        raise UsageError(
+            f"the objective {spell(config.environment.objective)!r} is no sum of a real and a fake "
+            "half, and so children cannot be judged on parts: fitness.race must be 0."
+        )
     if config.fitness.samples < 2 * config.fitness.chunks:
         raise UsageError(
             f"fitness.samples is {config.fitness.samples}: a race needs at least two samples in "
@@ -180,6 +201,25 @@ def _check_race(config: Config, selection: Selection) -> None:
             "fitness.race compares all children round by round in one process: it needs "
             "execution.executor = 'serial'."
         )
+
+
+def _check_sight(config: Config, plan: Plan, data: Data) -> None:
+    """Whether losses find what they read."""
+    if plan.read() & {"fake_features", "real_features"}:
+        real = data.draw(4, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
+        with torch.no_grad(), seeded(0, 0, "trial"):
+            plan.game.features(real)
+    whole = plan.objective.whole
+    if whole and plan.samples and plan.gamma:
+        own = config.fitness.real == "own"
+        count = plan.samples if own else config.environment.batch
+        try:
+            whole(real=torch.zeros(count, 1), fake=torch.zeros(plan.samples, 1))
+        except ValueError as error:
+            raise UsageError(
+                f"the objective {spell(config.environment.objective)!r} cannot judge children: "
+                f"{error} (fitness.real = 'own' takes as many)."
+            ) from error
 
 
 def _check_engine(config: Config, plan: Plan) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,26 @@ def half_kernel(game: Any, term: Loss, samples: Tensor) -> Half:
     return Half(value.detach(), game.discriminator.gradient(value), game.discriminator.buffers())
 
 
+def look(game: Any, names: Collection[str], samples: Tensor | None, side: str) -> dict[str, Tensor]:
+    """What the discriminator that is loaded makes of samples, where losses read it.
+
+    Args:
+        game: its discriminator is the workplace.
+        names: what is read, of `losses.READABLE`.
+        samples: (n, *shape); None: nothing is read of them.
+        side: "fake" or "real".
+    """
+    made = {side: game.logits, f"{side}_features": game.features}
+    return {name: function(samples) for name, function in made.items() if name in names}
+
+
+@torch.no_grad()
+def sight_kernel(game: Any, *arguments: Any) -> dict[str, Tensor]:
+    """What the discriminator that is loaded makes of real samples: the names, then the samples."""
+    *names, samples = arguments
+    return look(game, names, samples, "real")
+
+
 def learn(
     game: Any, environment: Environment, batch: Batch, rules: Rules
 ) -> tuple[Environment, dict[str, float]]:
@@ -181,10 +201,13 @@ def slope_kernel(
     step = Step(real, fake, game.logits)
     zero = torch.zeros((), dtype=real.dtype, device=real.device)
     loss, penalty = zero, zero
-    if real_too:
-        loss = loss + objective.real(step.real_logits)
-    if fake_too:
-        loss = loss + objective.fake(step.fake_logits)
+    if objective.whole:
+        loss = objective.whole(real=step.real_logits, fake=step.fake_logits)
+    else:
+        if real_too:
+            loss = loss + objective.real(step.real_logits)
+        if fake_too:
+            loss = loss + objective.fake(step.fake_logits)
     for weight, each in penalties:
         penalty = penalty + weight * each(step)
     total = loss + penalty

@@ -27,17 +27,16 @@ def logit(fake: Tensor) -> Tensor:
 qualities: dict[str, Callable[[Tensor], Tensor]] = {"probability": probability, "logit": logit}
 
 
-def diversity(real_gradient: Tensor, fake_gradient: Tensor) -> Tensor:
+def diversity(gradient: Tensor) -> Tensor:
     """-log || grad_D L ||: how flat a child leaves the discriminator's objective.
 
-    Wang et al. (2018), Eq. 7, over all the discriminator's parameters; the objective's gradient is
-    the sum of a real half, the same for all children, and a child's own fake half.
+    Wang et al. (2018), Eq. 7, over all the discriminator's parameters. Where the objective
+    separates, its gradient is the sum of a real half, the same for all children, and a child's own.
 
     Args:
-        real_gradient: vector, one entry a parameter of the discriminator.
-        fake_gradient: likewise.
+        gradient: of the whole objective, one entry a parameter of the discriminator.
 
     Returns:
         A scalar in (-inf, inf].
     """
-    return -torch.linalg.vector_norm(real_gradient + fake_gradient).log()
+    return -torch.linalg.vector_norm(gradient).log()

@@ -1,19 +1,26 @@
 """Adversarial losses as pure functions of logits: mutations and discriminator objectives.
 
-Every function takes the discriminator's logits on fakes (or on real samples) as a tensor of any
-shape and returns a scalar. s is a logit, sigma the sigmoid. A new loss is one function and one
-entry in `mutations` or `objectives`.
+Every function takes the discriminator's logits as tensors of any shape and returns a scalar. Its
+arguments' names say what it reads: `fake` and `real` are logits, `fake_features` and
+`real_features` the discriminator's last hidden layer, (n, features). s is a logit on a fake, r one
+on a real sample, sigma the sigmoid, sp softplus, E the mean over the batch. A new loss is one
+function and one entry in `mutations` or `objectives`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
-Loss = Callable[[Tensor], Tensor]
+Loss = Callable[..., Tensor]
+READABLE = ("fake", "real", "fake_features", "real_features")
+FAKE = READABLE[:1]
+STEEPEST = 10.0  # logit above which an exponential goes on as its tangent
 
 
 def minimax(fake: Tensor) -> Tensor:
@@ -66,6 +73,121 @@ def least_squares_logit(fake: Tensor) -> Tensor:
     return (fake - 1).square().mean()
 
 
+def lsgan(fake: Tensor) -> Tensor:
+    """1/2 E (s - 1)^2: the generator's side of LSGAN.
+
+    Mao et al. (2017), Eq. 9 with b = c = 1, a = 0. Range [0, inf); derivative s - 1 per sample.
+    """
+    return 0.5 * (fake - 1).square().mean()
+
+
+def wasserstein(fake: Tensor) -> Tensor:
+    """-E s: the generator's side of WGAN; `hinge` and `reverse-kl` are other names of it.
+
+    Arjovsky et al. (2017), Algorithm 1. Under the hinge objective it is the hinge loss's (Lim and
+    Ye, 2017, Eq. 7); under a minimax discriminator at its optimum, where s = log p_data / p_fake,
+    it is KL(p_fake || p_data). Range (-inf, inf); derivative -1 per sample.
+    """
+    return -fake.mean()
+
+
+def forward_kl(fake: Tensor) -> Tensor:
+    """-E e^s: forward KL, which covers modes; above logit 10 its tangent.
+
+    Goodfellow (2016, NIPS tutorial), section 3.2.5: under a minimax discriminator at its optimum
+    this weighs a fake by p_data / p_fake, as maximum likelihood would. Range (-inf, 0); derivative
+    -e^min(s, 10) per sample.
+    """
+    return -_exponential(fake).mean()
+
+
+def f_pearson(fake: Tensor) -> Tensor:
+    """-E (s^2 / 4 + s), s at least -2: the generator's side of f-GAN with Pearson's chi-squared.
+
+    Nowozin et al. (2016), Eq. 4 and Table 6; below -2 the conjugate is constant, since densities
+    are not negative. Range (-inf, 1]; derivative -(s / 2 + 1) per sample, 0 below -2.
+    """
+    return -_pearson_conjugate(fake).mean()
+
+
+def f_total_variation(fake: Tensor) -> Tensor:
+    """-1/2 E tanh s: the generator's side of f-GAN with total variation.
+
+    Nowozin et al. (2016), Eq. 4 and Table 6. Range (-1/2, 1/2); derivative -(1 - tanh^2 s) / 2 per
+    sample, which vanishes on both sides.
+    """
+    return -0.5 * fake.tanh().mean()
+
+
+def rsgan(fake: Tensor, real: Tensor) -> Tensor:
+    """E sp(r - s): each fake should look more real than the real sample that it is paired with.
+
+    Jolicoeur-Martineau (2019), section 4.2; the RpGAN loss of Huang et al. (2024, R3GAN). Range
+    (0, inf); derivative -sigma(r - s) per sample.
+    """
+    return softplus(_paired(real, fake)).mean()
+
+
+def rasgan(fake: Tensor, real: Tensor) -> Tensor:
+    """1/2 E sp(r - E s) + 1/2 E sp(E r - s): against the other side's mean.
+
+    Jolicoeur-Martineau (2019), section 4.3. Range (0, inf); derivative
+    -1/2 (sigma(E r - s) + E sigma(r - E s)) per sample.
+    """
+    return 0.5 * (softplus(real - fake.mean()).mean() + softplus(real.mean() - fake).mean())
+
+
+def ralsgan(fake: Tensor, real: Tensor) -> Tensor:
+    """1/2 E (r - E s + 1)^2 + 1/2 E (s - E r - 1)^2: least squares against the other side's mean.
+
+    Jolicoeur-Martineau (2019), section 6 (RaLSGAN). Range [0, inf); derivative
+    (s - E r - 1) - (E r - E s + 1) per sample.
+    """
+    return 0.5 * (_squared(real - fake.mean() + 1) + _squared(fake - real.mean() - 1))
+
+
+def rahinge(fake: Tensor, real: Tensor) -> Tensor:
+    """1/2 E relu(1 + r - E s) + 1/2 E relu(1 - s + E r): hinge against the other side's mean.
+
+    Jolicoeur-Martineau (2019), section 6 (RaHingeGAN). Range [0, inf); derivative per sample: minus
+    half the share of r above E s - 1, and -1/2 more where s < E r + 1.
+    """
+    return 0.5 * ((1 + real - fake.mean()).relu().mean() + (1 - fake + real.mean()).relu().mean())
+
+
+def feature_matching(fake_features: Tensor, real_features: Tensor) -> Tensor:
+    """|| E f(x) - E f(G(z)) ||^2 over the discriminator's last hidden layer f.
+
+    Salimans et al. (2016), Eq. 1. Range [0, inf); derivative 2 (E f(G(z)) - E f(x)) per fake's
+    features.
+    """
+    return (fake_features.mean(0) - real_features.mean(0)).square().sum()
+
+
+def _exponential(s: Tensor) -> Tensor:
+    """e^s, which above `STEEPEST` goes on as its tangent, so that nothing overflows."""
+    return s.clamp(max=STEEPEST).exp() * (1 + (s - STEEPEST).relu())
+
+
+def _pearson_conjugate(s: Tensor) -> Tensor:
+    s = s.clamp(min=-2)
+    return s.square() / 4 + s
+
+
+def _squared(s: Tensor) -> Tensor:
+    return s.square().mean()
+
+
+def _paired(one: Tensor, other: Tensor) -> Tensor:
+    """The difference of each pair."""
+    if one.shape != other.shape:
+        raise ValueError(
+            f"{len(one)} real samples cannot be paired with {len(other)} fakes: the numbers must "
+            "be equal"
+        )
+    return one - other
+
+
 mutations: dict[str, Loss] = {
     "minimax": minimax,
     "heuristic": heuristic,
@@ -73,45 +195,202 @@ mutations: dict[str, Loss] = {
     "vanilla": vanilla,
     "non-saturating": non_saturating,
     "least-squares-logit": least_squares_logit,
+    "lsgan": lsgan,
+    "wasserstein": wasserstein,
+    "hinge": wasserstein,
+    "reverse-kl": wasserstein,
+    "forward-kl": forward_kl,
+    "f-pearson": f_pearson,
+    "f-total-variation": f_total_variation,
+    "rsgan": rsgan,
+    "rasgan": rasgan,
+    "ralsgan": ralsgan,
+    "rahinge": rahinge,
+    "feature-matching": feature_matching,
 }
 
 
-class Objective(NamedTuple):
-    """What a discriminator minimises: a term of the real logits plus one of the fake logits.
+def value(loss: Loss, seen: Mapping[str, Tensor]) -> Tensor:
+    """A loss of what it reads of all that is seen, by the names of `READABLE`."""
+    names = reads(loss)
+    return loss(seen["fake"]) if names == FAKE else loss(**{name: seen[name] for name in names})
 
-    Because the two separate, the real half of its gradient serves all children of a generation.
+
+@cache
+def reads(loss: Loss) -> tuple[str, ...]:
+    """What a loss reads, of `READABLE`, in the order of its arguments.
+
+    A function of one argument of another name reads the logits of fakes.
+
+    Raises:
+        ValueError: an argument has no name that says what it reads.
+    """
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):  # of a builtin
+        return FAKE
+    names = [each.name for each in parameters if each.default is each.empty]
+    names = [name for name in names if name not in ("args", "kwargs")]
+    if len(names) < 2 and not set(names) <= set(READABLE):
+        return FAKE
+    unknown = [name for name in names if name not in READABLE]
+    if unknown:
+        raise ValueError(
+            f"a loss cannot read {unknown[0]!r}: name its arguments {', '.join(READABLE)}"
+        )
+    return tuple(names)
+
+
+class Objective(NamedTuple):
+    """What a discriminator minimises.
+
+    Where it is the sum of a term of the real logits and one of the fake logits, the real half of
+    its gradient serves all children of a generation.
+
+    Attributes:
+        real: term of the real logits.
+        fake: term of the fake logits.
+        text: one line on it.
+        whole: of `fake` and `real` together, where it does not separate; then nothing calls the
+            terms.
     """
 
     real: Loss
     fake: Loss
     text: str
+    whole: Loss | None = None
 
 
 def real_as_one(real: Tensor) -> Tensor:
-    """-E log sigma(s) on real samples: the real half of Eq. 2."""
+    """-E log sigma(r): the real half of Eq. 2. Range (0, inf); derivative -(1 - sigma(r))."""
     return softplus(-real).mean()
 
 
 def fake_as_zero(fake: Tensor) -> Tensor:
-    """-E log(1 - sigma(s)) on fakes: the fake half of Eq. 2."""
+    """-E log(1 - sigma(s)): the fake half of Eq. 2. Range (0, inf); derivative sigma(s)."""
     return softplus(fake).mean()
 
 
 def real_near_one(real: Tensor) -> Tensor:
-    """E (s - 1)^2 on real samples."""
-    return (real - 1).square().mean()
+    """E (r - 1)^2. Range [0, inf); derivative 2 (r - 1)."""
+    return _squared(real - 1)
 
 
 def fake_near_zero(fake: Tensor) -> Tensor:
-    """E s^2 on fakes."""
-    return fake.square().mean()
+    """E s^2. Range [0, inf); derivative 2 s."""
+    return _squared(fake)
+
+
+def real_half_near_one(real: Tensor) -> Tensor:
+    """1/2 E (r - 1)^2: Mao et al. (2017), Eq. 9. Range [0, inf); derivative r - 1."""
+    return 0.5 * _squared(real - 1)
+
+
+def fake_half_near_zero(fake: Tensor) -> Tensor:
+    """1/2 E s^2: Mao et al. (2017), Eq. 9. Range [0, inf); derivative s."""
+    return 0.5 * _squared(fake)
+
+
+def real_high(real: Tensor) -> Tensor:
+    """-E r: Arjovsky et al. (2017), Eq. 2. Range (-inf, inf); derivative -1."""
+    return -real.mean()
+
+
+def fake_low(fake: Tensor) -> Tensor:
+    """E s: Arjovsky et al. (2017), Eq. 2. Range (-inf, inf); derivative 1."""
+    return fake.mean()
+
+
+def real_above_margin(real: Tensor) -> Tensor:
+    """E relu(1 - r): Lim and Ye (2017), Eq. 7. Range [0, inf); derivative -1 below 1, else 0."""
+    return (1 - real).relu().mean()
+
+
+def fake_below_margin(fake: Tensor) -> Tensor:
+    """E relu(1 + s): Lim and Ye (2017), Eq. 7. Range [0, inf); derivative 1 above -1, else 0."""
+    return (1 + fake).relu().mean()
+
+
+def fake_kl(fake: Tensor) -> Tensor:
+    """E e^(s - 1): the conjugate of KL. Range (0, inf); derivative e^(s - 1), constant above 11."""
+    return _exponential(fake - 1).mean()
+
+
+def real_reverse_kl(real: Tensor) -> Tensor:
+    """E e^-r: reverse KL's output on real samples. Range (0, inf); derivative -e^min(-r, 10)."""
+    return _exponential(-real).mean()
+
+
+def fake_pearson(fake: Tensor) -> Tensor:
+    """E (s^2 / 4 + s), s at least -2. Range [-1, inf); derivative s / 2 + 1, 0 below -2."""
+    return _pearson_conjugate(fake).mean()
+
+
+def fake_hellinger(fake: Tensor) -> Tensor:
+    """E e^s - 1: the squared Hellinger's conjugate. Range (-1, inf); derivative e^min(s, 10)."""
+    return _exponential(fake).mean() - 1
+
+
+def real_total_variation(real: Tensor) -> Tensor:
+    """-1/2 E tanh r. Range (-1/2, 1/2); derivative -(1 - tanh^2 r) / 2."""
+    return -0.5 * real.tanh().mean()
+
+
+def fake_total_variation(fake: Tensor) -> Tensor:
+    """1/2 E tanh s. Range (-1/2, 1/2); derivative (1 - tanh^2 s) / 2."""
+    return 0.5 * fake.tanh().mean()
+
+
+def relativistic(mutation: Loss, text: str) -> Objective:
+    """The discriminator's side of a relativistic loss: the mutation with the sides changed."""
+
+    def whole(fake: Tensor, real: Tensor) -> Tensor:
+        return mutation(fake=real, real=fake)
+
+    return Objective(real_as_one, fake_as_zero, text, whole)
 
 
 objectives: dict[str, Objective] = {
     "minimax": Objective(
-        real_as_one, fake_as_zero, "-E log sigma(real) - E log(1 - sigma(fake)), the paper's Eq. 2"
+        real_as_one, fake_as_zero,
+        "-E log sigma(r) - E log(1 - sigma(s)), the paper's Eq. 2; f-GAN's Jensen-Shannon",
     ),
     "least-squares-logit": Objective(
-        real_near_one, fake_near_zero, "E (real - 1)^2 + E fake^2 on logits (LSGAN, labels 1 and 0)"
+        real_near_one, fake_near_zero, "E (r - 1)^2 + E s^2 (LSGAN twice, as released)"
     ),
-}
+    "lsgan": Objective(
+        real_half_near_one, fake_half_near_zero, "1/2 E (r - 1)^2 + 1/2 E s^2 (Mao et al., 2017)"
+    ),
+    "wasserstein": Objective(
+        real_high, fake_low, "E s - E r (Arjovsky et al., 2017); needs a penalty or a constraint"
+    ),
+    "hinge": Objective(
+        real_above_margin, fake_below_margin, "E relu(1 - r) + E relu(1 + s) (Lim and Ye, 2017)"
+    ),
+    "f-kl": Objective(
+        real_high, fake_kl, "-E r + E e^(s - 1), f-GAN (2016); its mutation is forward-kl"
+    ),
+    "f-reverse-kl": Objective(
+        real_reverse_kl, fake_low, "E e^-r + E s, f-GAN (2016); its mutation is reverse-kl"
+    ),
+    "f-pearson": Objective(
+        real_high, fake_pearson, "-E r + E (s^2 / 4 + s), f-GAN (2016); its mutation is f-pearson"
+    ),
+    "f-hellinger": Objective(
+        real_reverse_kl, fake_hellinger, "E e^-r + E e^s - 1, f-GAN (2016); mutation: forward-kl"
+    ),
+    "f-total-variation": Objective(
+        real_total_variation, fake_total_variation,
+        "-1/2 E tanh r + 1/2 E tanh s, f-GAN (2016); its mutation is f-total-variation",
+    ),
+    "rsgan": relativistic(rsgan, "E sp(s - r), pair by pair (Jolicoeur-Martineau, 2019)"),
+    "rasgan": relativistic(
+        rasgan, "1/2 E sp(E s - r) + 1/2 E sp(s - E r) (Jolicoeur-Martineau, 2019)"
+    ),
+    "ralsgan": relativistic(
+        ralsgan, "1/2 E (r - E s - 1)^2 + 1/2 E (s - E r + 1)^2 (Jolicoeur-Martineau, 2019)"
+    ),
+    "rahinge": relativistic(
+        rahinge, "1/2 E relu(1 - r + E s) + 1/2 E relu(1 + s - E r) (Jolicoeur-Martineau, 2019)"
+    ),
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from egan.environment import Environment, Half
-from egan.losses import Loss, Objective
+from egan.losses import Loss, Objective, reads
 from egan.optimizer import adam, fresh_moments
 from egan.traits import Traits
 from populations.individual import Individual, finite_moments, soundness
@@ -65,6 +65,10 @@ class Plan:
     keeps: str = "fresh"
     halves: bool = False
 
+    def read(self) -> frozenset[str]:
+        """What the mutations read, of `losses.READABLE`."""
+        return frozenset(name for loss in self.losses for name in reads(loss))
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -74,6 +78,9 @@ class Scene:
         environment: the discriminator; not changed.
         real: the samples on which diversity is judged; None where it is not.
         real_half: of the objective on them, where the engine shares it.
+        beside: real samples beside which mutations see fakes; None where none reads them.
+        seen: what the discriminator makes of those, by the names of `losses.READABLE`, where the
+            engine shares it.
         generation: the current one.
         lr: learning rate of this generation.
     """
@@ -83,6 +90,8 @@ class Scene:
     real_half: Half | None
     generation: int
     lr: float
+    beside: Tensor | None = None
+    seen: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)

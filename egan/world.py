@@ -14,7 +14,8 @@ from egan.config import Config
 from egan.data import Data
 from egan.engines import engines
 from egan.engines.judging import judging_precision
-from egan.environment import Batch, Environment, Half, Rules, half, learn, settle
+from egan.environment import Batch, Environment, Half, Rules, half, learn, settle, sight_kernel
+from egan.kernels import run
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
@@ -178,18 +179,38 @@ class World:
 
     def scene(self, environment: Environment, generation: int) -> Scene:
         """What the children of a generation will meet."""
-        real = known = None
+        real = known = beside = seen = None
+        shares = engines[self.config.execution.engine].shares
         if self.judged and self.plan.gamma:
             real = self._judging_real(generation)
-            if engines[self.config.execution.engine].shares:
+            if shares and not self.objective.whole:
                 with (
                     seeded(self.config.seed, generation, "judging real"),
                     judging_precision(self.plan),
                 ):
                     known = half(self.plan.game, environment, real, self.objective.real)
         lr = self._lr(self.config.variation.lr, generation)
-        # Who shares the half need not send the samples to other processes.
-        return Scene(environment, None if known else real, known, generation, lr)
+        names = tuple(sorted(name for name in self.plan.read() if name.startswith("real")))
+        if names:
+            beside = self._real("breeding real", self.plan.batch, generation)
+            if shares:
+                seen = self._look(environment, names, beside, generation)
+        # Who shares what samples gave need not send them to other processes.
+        return Scene(
+            environment, None if known else real, known, generation, lr,
+            None if seen else beside, seen,
+        )  # fmt: skip
+
+    def _look(
+        self, environment: Environment, names: tuple[str, ...], real: Tensor, generation: int
+    ) -> dict[str, Tensor]:
+        """What the discriminator makes of real samples."""
+        state = environment.weights, environment.buffers
+        with seeded(self.config.seed, generation, "breeding real"):
+            found: dict[str, Tensor] = run(
+                self.plan.game, sight_kernel, names, (real,), discriminator=state
+            )
+        return found
 
     def select(
         self, offspring: list[Individual], parents: list[Individual], generation: int

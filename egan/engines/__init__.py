@@ -43,6 +43,10 @@ def _reference(plan: Plan) -> str:
 
 
 def _batched(plan: Plan) -> str:
+    if plan.objective.whole:
+        return "it computes objectives that are a sum of a real and a fake half"
+    if "fake_features" in plan.read():
+        return "it computes mutations that read logits, not features"
     if not plan.traits.stackable:
         return (
             "it computes stacks of multilayer perceptrons (Linear, Maxout, BatchNorm1d and "

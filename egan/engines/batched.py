@@ -17,6 +17,7 @@ from torch import Tensor
 from egan.engines.judging import BRED, JUDGED, Found, judging_noise, judging_precision
 from egan.environment import Half
 from egan.fitness import diversity
+from egan.losses import value
 from egan.networks.stack import Stack, member, stacked
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
@@ -142,7 +143,7 @@ def _judge(plan: Plan, members: list[Member]) -> list[Found]:
     if not known:
         return [(quality, torch.zeros_like(quality)) for quality in qualities]
     pairs = zip(known, halves, strict=True)
-    varieties = [diversity(real.gradient, fake.gradient) for real, fake in pairs]
+    varieties = [diversity(real.gradient + fake.gradient) for real, fake in pairs]
     return list(zip(qualities, varieties, strict=True))
 
 
@@ -194,6 +195,6 @@ def _totals(plan: Plan, members: list[Member], logits: Tensor) -> list[Tensor]:
     for each, own in zip(members, logits, strict=True):
         with seeded(each.plan.seed, each.scene.generation, "breeding", each.slot):
             for found, loss in zip(values, plan.losses, strict=True):
-                found.append(loss(own))
+                found.append(value(loss, {**(each.scene.seen or {}), "fake": own}))
     # Each by itself: in one sum, the NaN of one mutation would reach the others' gradients.
     return [torch.stack(found).sum() for found in values]

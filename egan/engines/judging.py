@@ -22,7 +22,8 @@ from populations.randomness import seeded
 JUDGED, BRED = "judged", "bred"
 Found = tuple[Tensor, Tensor]
 Shown = tuple[Tensor, Tensor, Half | None]
-"""Samples, their logits and, where it is wanted, the fake half of the objective on them."""
+"""Samples, their logits and, where it is wanted, the fake half of the objective on them; of an
+objective that does not separate, the whole."""
 
 
 def judging_noise(plan: Plan, scene: Scene, index: int) -> Tensor:
@@ -69,36 +70,54 @@ def _on_stage(
 def _show(plan: Plan, child: Individual, scene: Scene, *noise: Tensor) -> list[Shown]:
     """What a child makes of each piece of noise."""
     environment, known = scene.environment, scene.real_half
+    whole = () if known or scene.real is None else (scene.real,)
     # Batch-norm statistics go on from the real half's, as in a discriminator step.
     buffers = known.buffers if known else environment.buffers
     found: list[Shown] = run(
-        plan.game, judging_kernel, (plan, known is not None), noise,
+        plan.game, judging_kernel, (plan, known is not None, len(whole)), (*whole, *noise),
         (child.weights, child.buffers), (environment.weights, buffers),
     )  # fmt: skip
     return found
 
 
-def judging_kernel(game: Any, plan: Plan, half_too: bool, *noise: Tensor) -> list[Shown]:
-    """What the generator that is loaded makes of each piece of noise."""
-    return [_shown(game, plan, half_too, each) for each in noise]
+def judging_kernel(
+    game: Any, plan: Plan, half_too: bool, whole_too: int, *tensors: Tensor
+) -> list[Shown]:
+    """What the generator that is loaded makes of each piece of noise.
+
+    Args:
+        game: both networks are loaded.
+        plan: how.
+        half_too: whether the fake half of the objective is wanted.
+        whole_too: 1 where the whole objective is, on real samples, the first of the tensors; or 0.
+        tensors: the others are noise.
+    """
+    real = tensors[0] if whole_too else None
+    return [_shown(game, plan, half_too, real, each) for each in tensors[whole_too:]]
 
 
-def _shown(game: Any, plan: Plan, half_too: bool, noise: Tensor) -> Shown:
+def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Tensor) -> Shown:
     with torch.no_grad():
         samples = game.generate(noise).to(noise.dtype)
-        if not half_too:
+        if not half_too and real is None:
             return samples, game.logits(samples), None
-    logits = game.logits(samples)
-    value = plan.objective.fake(logits)
+    if plan.objective.whole:
+        shown = game.logits(real)
+        logits = game.logits(samples)
+        value = plan.objective.whole(real=shown, fake=logits)
+    else:
+        logits = game.logits(samples)
+        value = plan.objective.fake(logits)
     gradient = game.discriminator.gradient(value)
     return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())
 
 
 def _fitness(plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None) -> Found:
     quality = plan.quality(logits)
-    if scene.real_half is None or gradient is None:
+    if gradient is None:
         return quality, torch.zeros_like(quality)
-    return quality, diversity(scene.real_half.gradient, gradient)
+    known = scene.real_half
+    return quality, diversity(known.gradient + gradient if known else gradient)
 
 
 class Runner:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from egan.engines.judging import JUDGED, judging_noise, judging_precision
+from egan.environment import look
 from egan.fitness import diversity
-from egan.losses import Loss
+from egan.losses import Loss, reads, value
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -48,7 +49,8 @@ def _gradient(
     game.discriminator.load(scene.environment.weights, scene.environment.buffers)
     noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
     fake = game.generate(noise)
-    gradient = game.generator.gradient(loss(game.logits(fake)))
+    seen = look(game, reads(loss), fake, "fake") | look(game, reads(loss), scene.beside, "real")
+    gradient = game.generator.gradient(value(loss, seen))
     return gradient, game.generator.buffers(), fake.detach()
 
 
@@ -68,7 +70,10 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> tuple[Tensor, Tensor]
         quality = plan.quality(logits.detach())
         if scene.real is None:
             return quality, torch.zeros_like(quality)
+        if plan.objective.whole:
+            whole = plan.objective.whole(real=game.logits(scene.real), fake=logits)
+            return quality, diversity(game.discriminator.gradient(whole))
         fake_gradient = game.discriminator.gradient(plan.objective.fake(logits))
     with seeded(plan.seed, scene.generation, "judging real"), judging_precision(plan):
         real_gradient = game.discriminator.gradient(plan.objective.real(game.logits(scene.real)))
-    return quality, diversity(real_gradient, fake_gradient)
+    return quality, diversity(real_gradient + fake_gradient)

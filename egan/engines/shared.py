@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from egan.engines.judging import BRED, judge
-from egan.environment import Buffers, Half, settled
+from egan.environment import Buffers, Half, look, settled
 from egan.kernels import run
-from egan.losses import Loss
+from egan.losses import Loss, reads, value
 from egan.networks import Flat, Tape
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
+
+Seen = Mapping[str, Tensor]
 
 
 def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
@@ -31,9 +34,10 @@ def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -
 def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
     game, environment = plan.game, scene.environment
     noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
+    seen = scene.seen or {}
     with seeded(plan.seed, scene.generation, "breeding", slot):
         gradients, evidence, buffers = run(
-            game, breeding_kernel, (plan,), (noise,),
+            game, breeding_kernel, (plan, *seen), (noise, *seen.values()),
             settled(game.generator, parent.weights, parent.buffers),
             (environment.weights, environment.buffers),
         )  # fmt: skip
@@ -41,14 +45,24 @@ def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
 
 
 def breeding_kernel(
-    game: Any, plan: Plan, noise: Tensor
+    game: Any, plan: Plan, *arguments: Any
 ) -> tuple[list[Tensor], Evidence | None, Buffers]:
-    """Each mutation's gradient, what breeding made, the generator's buffers afterwards."""
-    gradients, evidence = (_weighted if plan.traits.own_logits else _one_by_one)(plan, noise)
+    """Each mutation's gradient, what breeding made, the generator's buffers afterwards.
+
+    Args:
+        game: both networks are loaded.
+        plan: how.
+        arguments: the names of what the discriminator makes of real samples, the noise of a step,
+            and the tensors of these names.
+    """
+    count = len(arguments) // 2
+    names, noise, values = arguments[:count], arguments[count], arguments[count + 1 :]
+    make = _weighted if plan.traits.own_logits else _one_by_one
+    gradients, evidence = make(plan, noise, dict(zip(names, values, strict=True)))
     return gradients, evidence, game.generator.buffers()
 
 
-def _one_by_one(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | None]:
+def _one_by_one(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evidence | None]:
     """Each mutation's gradient where logits depend on several samples.
 
     By the chain rule a loss reaches the generator through its derivative by the samples alone.
@@ -56,44 +70,64 @@ def _one_by_one(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | Non
     game = plan.game
     fake = game.generate(noise)
     shown = fake.detach().requires_grad_()
-    logits = game.logits(shown)
+    seen = {**seen, **look(game, plan.read(), shown, "fake")}
     slopes = [
-        torch.autograd.grad(loss(logits), shown, retain_graph=True)[0] for loss in plan.losses
+        torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in plan.losses
     ]
     gradients = [game.generator.gradient(fake, slope, keep=True) for slope in slopes]
     return gradients, Evidence(fake.detach(), None) if plan.keeps == BRED else None
 
 
-def _weighted(plan: Plan, noise: Tensor) -> tuple[list[Tensor], Evidence | None]:
+def _weighted(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evidence | None]:
     """Each mutation's gradient where every sample has a logit s_i of its own.
 
     A loss L reaches the weights as sum_i dL/ds_i ds_i/dtheta: the slopes ds_i/dx_i are the same for
-    all, and so is all that flows back through a generator whose samples are made one by one.
+    all, and so is all that flows back through a generator whose samples are made one by one. A loss
+    that reads more of the fakes than their logits has a slope of its own.
     """
     game, traits = plan.game, plan.traits
     fake, made = _taped(game.generator, game.generate, noise, traits.generator_tape)
     shown = fake.detach().requires_grad_()
     halves = plan.keeps == BRED and plan.halves
-    logits, seen = _taped(game.discriminator, game.logits, shown, halves)
+    logits, tape = _taped(game.discriminator, game.logits, shown, halves)
     ones = torch.ones_like(logits)
-    if seen is None:
+    if tape is None:
         slope = torch.autograd.grad(logits, shown, ones)[0]
     else:
-        seen_back, (slope,) = seen.back(logits, ones, [shown])
-    weights = [_derivative(loss, logits.detach()) for loss in plan.losses]
-    if made is None:
-        scaled = [each.view(-1, *[1] * (slope.dim() - 1)) * slope for each in weights]
-        gradients = [game.generator.gradient(fake, each, keep=True) for each in scaled]
-    else:
-        back, _ = made.back(fake, slope)
-        gradients = [made.gradient(back, each) for each in weights]
+        tape_back, (slope,) = tape.back(logits, ones, [shown])
+    spread = _spread(game.generator, fake, made, slope)
+    gradients = [
+        _through_features(game, loss, fake, shown, seen)
+        if "fake_features" in reads(loss)
+        else spread(_value_and_derivative(loss, logits.detach(), seen)[1])
+        for loss in plan.losses
+    ]
     if plan.keeps != BRED:
         return gradients, None
     half = None
-    if seen is not None:
-        value, weight = _value_and_derivative(plan.objective.fake, logits.detach())
-        half = Half(value, seen.gradient(seen_back, weight), game.discriminator.buffers())
+    if tape is not None:
+        loss, weights = _value_and_derivative(plan.objective.fake, logits.detach(), {})
+        half = Half(loss, tape.gradient(tape_back, weights), game.discriminator.buffers())
     return gradients, Evidence(fake.detach(), half)
+
+
+def _spread(
+    network: Flat, fake: Tensor, made: Tape | None, slope: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """How the weights of samples become the generator's gradient."""
+    if made is not None:
+        back = made.back(fake, slope, keep=True)[0]
+        return partial(made.gradient, back)
+    shape = (-1, *[1] * (slope.dim() - 1))
+    return lambda weights: network.gradient(fake, weights.view(shape) * slope, keep=True)
+
+
+def _through_features(game: Any, loss: Loss, fake: Tensor, shown: Tensor, seen: Seen) -> Tensor:
+    """The generator's gradient of a loss that reads the discriminator's features."""
+    found = value(loss, {**seen, **look(game, reads(loss), shown, "fake")})
+    (slope,) = torch.autograd.grad(found, shown)
+    gradient: Tensor = game.generator.gradient(fake, slope, keep=True)
+    return gradient
 
 
 def _taped(
@@ -110,12 +144,8 @@ def _taped(
     return outputs, tape if tape.complete() else None
 
 
-def _derivative(loss: Loss, logits: Tensor) -> Tensor:
+def _value_and_derivative(loss: Loss, logits: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
     """Of a loss by each sample's logit, (n,)."""
-    return _value_and_derivative(loss, logits)[1]
-
-
-def _value_and_derivative(loss: Loss, logits: Tensor) -> tuple[Tensor, Tensor]:
     logits = logits.requires_grad_()
-    value = loss(logits)
-    return value.detach(), torch.autograd.grad(value, logits)[0].reshape(-1)
+    found = value(loss, {**seen, "fake": logits})
+    return found.detach(), torch.autograd.grad(found, logits)[0].reshape(-1)

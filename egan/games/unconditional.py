@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egan.networks import Flat
+from populations.errors import UsageError
 
 
 @dataclass(eq=False)
@@ -45,3 +46,28 @@ class Unconditional:
         """The discriminator's logits on samples, (count, ...)."""
         logits: Tensor = self.discriminator.module(samples)
         return logits
+
+    def features(self, samples: Tensor) -> Tensor:
+        """The discriminator's last hidden layer, (count, features): what its last layer reads.
+
+        Raises:
+            UsageError: it has one layer only.
+        """
+        layers = [
+            each
+            for name, each in self.discriminator.module.named_modules()
+            if "parametrizations" not in name
+            and (each._parameters or hasattr(each, "parametrizations"))
+        ]
+        if len(layers) < 2:
+            raise UsageError(
+                "the discriminator has one layer only, and so no features to match: give it a "
+                "hidden layer, or leave out mutations that read features."
+            )
+        read: list[Tensor] = []
+        hook = layers[-1].register_forward_pre_hook(lambda _, given: read.append(given[0]))
+        try:
+            self.logits(samples)
+        finally:
+            hook.remove()
+        return read[-1].flatten(1)

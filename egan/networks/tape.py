@@ -96,11 +96,18 @@ class Tape:
         return kept and plain and not named and sorted(held) == sorted(own)
 
     def back(
-        self, output: Tensor, cotangent: Tensor, more: Sequence[Tensor] = ()
+        self,
+        output: Tensor,
+        cotangent: Tensor,
+        more: Sequence[Tensor] = (),
+        keep: bool = False,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """What flows back to each layer's output, and to the tensors `more`."""
+        """What flows back to each layer's output, and to the tensors `more`.
+
+        With `keep` the graph stays for another pass.
+        """
         made = [each for _, _, each in self.layers]
-        found = torch.autograd.grad(output, [*made, *more], cotangent)
+        found = torch.autograd.grad(output, [*made, *more], cotangent, retain_graph=keep)
         return list(found[: len(made)]), list(found[len(made) :])
 
     @torch.no_grad()

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from egan.engines import engines
-from egan.environment import Environment, half
+from egan.environment import Environment, half, sight_kernel
 from egan.games import Unconditional
 from egan.kernels import Compiled
-from egan.losses import mutations, objectives
+from egan.losses import mutations, objectives, reads
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
 from egan.traits import find_traits
@@ -38,6 +38,13 @@ def generator_of(kind):
     return nn.Sequential(*layers[:1], *[nn.BatchNorm1d(5)] * (kind == "batch norm"), *layers[1:])
 
 
+# The batched engine computes those that read no features.
+READERS = {
+    name: loss for name, loss in mutations.items() if "fake_features" not in reads(loss)
+}
+BESIDE = torch.linspace(-1, 2, 16, dtype=torch.float64).view(8, 2)
+
+
 def plan_of(kind="plain", generator=None, discriminator=None, **changes):
     torch.manual_seed(0)
     game = Unconditional(
@@ -48,7 +55,7 @@ def plan_of(kind="plain", generator=None, discriminator=None, **changes):
     )
     plan = Plan(
         game=game, traits=find_traits(game, (2,)), seed=7, mu=2,
-        names=list(mutations), losses=list(mutations.values()), batch=8,
+        names=list(READERS), losses=list(READERS.values()), batch=8,
         betas=BETAS, moments="inherited", quality=lambda logits: logits.sigmoid().mean(),
         objective=objectives["minimax"], gamma=0.5, samples=10, shared_noise=True,
     )  # fmt: skip
@@ -76,7 +83,10 @@ def brood(engine, plan, parent, environment, real, slot=1):
     if real is not None and engines[engine].shares:
         with seeded(7, GENERATION, "judging real"):
             known = half(plan.game, environment, real, plan.objective.real)
-    scene = Scene(environment, real, known, GENERATION, LR)
+    names = [name for name in plan.read() if name.startswith("real")]
+    plan.game.discriminator.load(environment.weights, environment.buffers)
+    seen = sight_kernel(plan.game, *names, BESIDE)
+    scene = Scene(environment, real, known, GENERATION, LR, BESIDE, seen)
     (found,) = engines[engine].breed(plan, [(slot, parent)], scene)
     return found.children
 
@@ -97,7 +107,8 @@ def unflatten(module, vector, buffers):
 @pytest.mark.parametrize("kind", ["plain", "batch norm", "spectral norm"])
 @pytest.mark.parametrize("name", mutations)
 def test_a_child_is_one_adam_step_of_its_parent_on_its_own_loss(engine, kind, name):
-    plan = plan_of(kind)
+    alone = {} if name in READERS else {"names": [name], "losses": [mutations[name]]}
+    plan = plan_of(kind, **alone)
     parent, environment, real = scene(plan)
     child = brood(engine, plan, parent, environment, real)[plan.names.index(name)]
 
@@ -116,7 +127,13 @@ def test_a_child_is_one_adam_step_of_its_parent_on_its_own_loss(engine, kind, na
         }
         offset += parameter.numel()
     noise = torch.randn(8, 3, dtype=torch.float64, generator=keyed(7, 3, "breeding noise", 1))
-    mutations[name](discriminator(generator(noise))).backward()
+    fake = generator(noise)
+    mutations[name](**{
+        each: discriminator[: -1 if "features" in each else None](
+            BESIDE if each.startswith("real") else fake
+        )
+        for each in reads(mutations[name])
+    }).backward()  # fmt: skip
     adam.step()
 
     expected = nn.utils.parameters_to_vector(generator.parameters())

@@ -12,7 +12,7 @@ from egan.cost import Counter
 from egan.engines import engines
 from egan.engines.judging import judging_noise
 from egan.evolution import evolve
-from egan.losses import mutations
+from egan.losses import mutations, objectives
 from egan.world import World
 from populations.errors import UsageError
 
@@ -41,11 +41,16 @@ def networks_of(kind, dtype):
             "noise_dimension": 4}  # fmt: skip
 
 
-def settings_of(kind, mu, fakes, real, penalty, dtype=torch.float64):
+def mutations_for(engine):
+    """All mutations that an engine computes."""
+    return [name for name in mutations if engine != "batched" or name != "feature-matching"]
+
+
+def settings_of(kind, mu, fakes, real, penalty, dtype=torch.float64, engine="shared"):
     return {
         "networks": networks_of(kind, dtype),
         "population": {"mu": mu, "average": 0.0},
-        "variation": {"mutations": list(mutations), "batch": 16, "lr": LR},
+        "variation": {"mutations": mutations_for(engine), "batch": 16, "lr": LR},
         "fitness": {"samples": 16, "real": real, "gamma": 0.3},
         "environment": {
             "batch": 16 * mu,
@@ -76,10 +81,11 @@ def worlds_of(make, engine, *layers):
 def test_one_generation_is_the_references_in_double_precision(
     make, engine, mu, kind, penalty, fakes, real
 ):
-    world, state, other = worlds_of(make, engine, settings_of(kind, mu, fakes, real, penalty))
+    settings = settings_of(kind, mu, fakes, real, penalty, engine=engine)
+    world, state, other = worlds_of(make, engine, settings)
     expected, happened = next(evolve(state, world, 5))
     found, also = next(evolve(state, other, 5))
-    assert len(happened.offspring) == mu * len(mutations)
+    assert len(happened.offspring) == mu * len(mutations_for(engine))
     for left, right in zip(happened.offspring, also.offspring, strict=True):
         assert (left.number, left.mutation) == (right.number, right.mutation)
         torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
@@ -96,7 +102,7 @@ def test_one_generation_is_the_references_in_double_precision(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mu", [1, 3])
 def test_gradients_and_fitness_are_the_references_in_single_precision(make, engine, kind, mu):
-    settings = settings_of(kind, mu, "fresh", "own", 0.0, torch.float32)
+    settings = settings_of(kind, mu, "fresh", "own", 0.0, torch.float32, engine)
     world, state, other = worlds_of(make, engine, settings)
     environment = world.settle(state.environment)
     expected, _ = world.breed(state.population, environment, state.generation)
@@ -110,6 +116,24 @@ def test_gradients_and_fitness_are_the_references_in_single_precision(make, engi
         scale = float(gradients[0].abs().max())
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5 * scale)
         assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize("objective", objectives)
+@pytest.mark.parametrize("kind", ["plain", "batch norm"])
+@pytest.mark.parametrize("real", ["own", "training"])
+def test_a_generation_under_every_objective_is_the_references(make, engine, objective, kind, real):
+    settings = settings_of(kind, 1, "judged", real, 0.1, engine=engine)
+    settings["environment"]["objective"] = objective
+    world, state, other = worlds_of(make, engine, settings)
+    expected, happened = next(evolve(state, world, 5))
+    found, also = next(evolve(state, other, 5))
+    for left, right in zip(happened.offspring, also.offspring, strict=True):
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+    one, two = expected.environment, found.environment
+    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+    torch.testing.assert_close(two.buffers, one.buffers)
 
 
 def convolutions(kind="plain"):
