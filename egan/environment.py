@@ -138,9 +138,8 @@ def look(game: Any, names: Collection[str], samples: Tensor | None, side: str) -
 
 
 @torch.no_grad()
-def sight_kernel(game: Any, *arguments: Any) -> dict[str, Tensor]:
-    """What the discriminator that is loaded makes of real samples: the names, then the samples."""
-    *names, samples = arguments
+def sight_kernel(game: Any, names: Sequence[str], samples: Tensor) -> dict[str, Tensor]:
+    """What the discriminator that is loaded makes of real samples, by the names of what is read."""
     return look(game, names, samples, "real")
 
 

@@ -10,7 +10,7 @@ function and one entry in `mutations` or `objectives`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -216,7 +216,6 @@ def value(loss: Loss, seen: Mapping[str, Tensor]) -> Tensor:
     return loss(seen["fake"]) if names == FAKE else loss(**{name: seen[name] for name in names})
 
 
-@cache
 def reads(loss: Loss) -> tuple[str, ...]:
     """What a loss reads, of `READABLE`, in the order of its arguments.
 
@@ -225,6 +224,11 @@ def reads(loss: Loss) -> tuple[str, ...]:
     Raises:
         ValueError: an argument has no name that says what it reads.
     """
+    return _reads(loss) if isinstance(loss, Hashable) else _reads.__wrapped__(loss)
+
+
+@cache
+def _reads(loss: Loss) -> tuple[str, ...]:
     try:
         parameters = inspect.signature(loss).parameters.values()
     except (TypeError, ValueError):  # of a builtin

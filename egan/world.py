@@ -208,7 +208,7 @@ class World:
         state = environment.weights, environment.buffers
         with seeded(self.config.seed, generation, "breeding real"):
             found: dict[str, Tensor] = run(
-                self.plan.game, sight_kernel, names, (real,), discriminator=state
+                self.plan.game, sight_kernel, (names,), (real,), discriminator=state
             )
         return found
 

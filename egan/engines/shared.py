@@ -37,7 +37,7 @@ def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
     seen = scene.seen or {}
     with seeded(plan.seed, scene.generation, "breeding", slot):
         gradients, evidence, buffers = run(
-            game, breeding_kernel, (plan, *seen), (noise, *seen.values()),
+            game, breeding_kernel, (plan, tuple(seen)), (noise, *seen.values()),
             settled(game.generator, parent.weights, parent.buffers),
             (environment.weights, environment.buffers),
         )  # fmt: skip
@@ -45,18 +45,17 @@ def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
 
 
 def breeding_kernel(
-    game: Any, plan: Plan, *arguments: Any
+    game: Any, plan: Plan, names: Sequence[str], noise: Tensor, *values: Tensor
 ) -> tuple[list[Tensor], Evidence | None, Buffers]:
     """Each mutation's gradient, what breeding made, the generator's buffers afterwards.
 
     Args:
         game: both networks are loaded.
         plan: how.
-        arguments: the names of what the discriminator makes of real samples, the noise of a step,
-            and the tensors of these names.
+        names: of what the discriminator makes of real samples.
+        noise: of a step.
+        values: what has these names.
     """
-    count = len(arguments) // 2
-    names, noise, values = arguments[:count], arguments[count], arguments[count + 1 :]
     make = _weighted if plan.traits.own_logits else _one_by_one
     gradients, evidence = make(plan, noise, dict(zip(names, values, strict=True)))
     return gradients, evidence, game.generator.buffers()
@@ -95,7 +94,7 @@ def _weighted(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evid
         slope = torch.autograd.grad(logits, shown, ones)[0]
     else:
         tape_back, (slope,) = tape.back(logits, ones, [shown])
-    spread = _spread(game.generator, fake, made, slope)
+    spread = _spread(game.generator, fake, made, slope, "fake_features" in plan.read())
     gradients = [
         _through_features(game, loss, fake, shown, seen)
         if "fake_features" in reads(loss)
@@ -112,11 +111,11 @@ def _weighted(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evid
 
 
 def _spread(
-    network: Flat, fake: Tensor, made: Tape | None, slope: Tensor
+    network: Flat, fake: Tensor, made: Tape | None, slope: Tensor, keep: bool
 ) -> Callable[[Tensor], Tensor]:
-    """How the weights of samples become the generator's gradient."""
+    """How the weights of samples become the generator's gradient; `keep` the graph for others."""
     if made is not None:
-        back = made.back(fake, slope, keep=True)[0]
+        back = made.back(fake, slope, keep=keep)[0]
         return partial(made.gradient, back)
     shape = (-1, *[1] * (slope.dim() - 1))
     return lambda weights: network.gradient(fake, weights.view(shape) * slope, keep=True)

@@ -39,9 +39,7 @@ def generator_of(kind):
 
 
 # The batched engine computes those that read no features.
-READERS = {
-    name: loss for name, loss in mutations.items() if "fake_features" not in reads(loss)
-}
+READERS = {name: loss for name, loss in mutations.items() if "fake_features" not in reads(loss)}
 BESIDE = torch.linspace(-1, 2, 16, dtype=torch.float64).view(8, 2)
 
 
@@ -85,7 +83,7 @@ def brood(engine, plan, parent, environment, real, slot=1):
             known = half(plan.game, environment, real, plan.objective.real)
     names = [name for name in plan.read() if name.startswith("real")]
     plan.game.discriminator.load(environment.weights, environment.buffers)
-    seen = sight_kernel(plan.game, *names, BESIDE)
+    seen = sight_kernel(plan.game, names, BESIDE)
     scene = Scene(environment, real, known, GENERATION, LR, BESIDE, seen)
     (found,) = engines[engine].breed(plan, [(slot, parent)], scene)
     return found.children

@@ -208,7 +208,7 @@ def test_a_relativistic_loss_is_its_formula_and_the_discriminators_the_mirror_im
     fake, real = (LOGITS, REAL) if side == "mutation" else (REAL, LOGITS)
     means = math.fsum(fake) / len(fake), math.fsum(real) / len(real)
     slow = math.fsum(PAIRED[name](s, r, *means) for s, r in zip(fake, real, strict=True))
-    one, other = torch.tensor(LOGITS).double(), torch.tensor(REAL).double()
+    one, other = torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(REAL, dtype=torch.float64)
     loss = mutations[name] if side == "mutation" else objectives[name].whole
     assert loss(fake=one, real=other).item() == pytest.approx(slow / len(fake), rel=1e-12)
 
@@ -226,10 +226,8 @@ def test_the_derivative_of_a_relativistic_loss_is_that_of_its_value(name):
 
 def test_the_derivative_of_rasgan_reads_every_real_sample_and_the_mean_of_fakes():
     # A wrong one, seen in public code, takes the mean of the fakes for a constant.
-    fake, real = torch.tensor(LOGITS).double(), torch.tensor(REAL).double()
-    expected = -0.5 * (
-        (real.mean() - fake).sigmoid() + (real - fake.mean()).sigmoid().mean()
-    )
+    fake, real = torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(REAL, dtype=torch.float64)
+    expected = -0.5 * ((real.mean() - fake).sigmoid() + (real - fake.mean()).sigmoid().mean())
     torch.testing.assert_close(slopes(beside(mutations["rasgan"], real), fake), expected)
 
 
