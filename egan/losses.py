@@ -82,13 +82,28 @@ def lsgan(fake: Tensor) -> Tensor:
 
 
 def wasserstein(fake: Tensor) -> Tensor:
-    """-E s: the generator's side of WGAN; `hinge` and `reverse-kl` are other names of it.
+    """-E s: the generator's side of WGAN; `hinge` and `reverse-kl` are the same function.
 
-    Arjovsky et al. (2017), Algorithm 1. Under the hinge objective it is the hinge loss's (Lim and
-    Ye, 2017, Eq. 7); under a minimax discriminator at its optimum, where s = log p_data / p_fake,
-    it is KL(p_fake || p_data). Range (-inf, inf); derivative -1 per sample.
+    Arjovsky et al. (2017), Algorithm 1. Range (-inf, inf); derivative -1 per sample.
     """
     return -fake.mean()
+
+
+def hinge(fake: Tensor) -> Tensor:
+    """-E s: the generator's side of the hinge loss, the same function as `wasserstein`.
+
+    Lim and Ye (2017), Eq. 7. Range (-inf, inf); derivative -1 per sample.
+    """
+    return wasserstein(fake)
+
+
+def reverse_kl(fake: Tensor) -> Tensor:
+    """-E s: KL(p_fake || p_data) under minimax, the same function as `wasserstein`.
+
+    Nowozin et al. (2016), Table 6: at a minimax discriminator's optimum s is log p_data / p_fake.
+    Range (-inf, inf); derivative -1 per sample.
+    """
+    return wasserstein(fake)
 
 
 def forward_kl(fake: Tensor) -> Tensor:
@@ -197,8 +212,8 @@ mutations: dict[str, Loss] = {
     "least-squares-logit": least_squares_logit,
     "lsgan": lsgan,
     "wasserstein": wasserstein,
-    "hinge": wasserstein,
-    "reverse-kl": wasserstein,
+    "hinge": hinge,
+    "reverse-kl": reverse_kl,
     "forward-kl": forward_kl,
     "f-pearson": f_pearson,
     "f-total-variation": f_total_variation,

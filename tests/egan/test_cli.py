@@ -12,6 +12,7 @@ from PIL import Image
 from egan.arguments import make_parser
 from egan.catalogue import catalogue
 from egan.cli import main
+from egan.losses import mutations
 from egan.presets import configure
 from egan.settings import flatten, plain
 
@@ -64,7 +65,7 @@ def here(tmp_path, monkeypatch):
 
 
 DATA_SETS = "digits, grid, grid-pacgan, random, random-64d, ring, ring-pacgan, spiral, swiss-roll"
-LOSSES = "heuristic, least-squares, least-squares-logit, minimax, non-saturating, vanilla"
+LOSSES = ", ".join(sorted(mutations))
 OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
 
 # Arguments, the whole message, the exit code.

@@ -40,9 +40,9 @@ def test_a_step_is_adam_on_objective_and_penalties(objective):
     for _ in range(3):
         environment, row = learn(game, environment, Batch(real, fake), rules)
         adam.zero_grad()
-        loss = objectives[objective].real(expected(real)) + objectives[objective].fake(
-            expected(fake)
-        )
+        one, other, whole = expected(real), expected(fake), objectives[objective].whole
+        loss = objectives[objective].real(one) + objectives[objective].fake(other)
+        loss = whole(real=one, fake=other) if whole else loss
         penalty = 0.0
         for weight, batch in ((0.3, real), (0.7, fake)):
             for each in batch:
@@ -54,7 +54,9 @@ def test_a_step_is_adam_on_objective_and_penalties(objective):
         assert row["loss"] == pytest.approx(float(loss.detach()), rel=1e-12)
         assert row["penalty"] == pytest.approx(float(penalty.detach()), rel=1e-12)
     vector = nn.utils.parameters_to_vector(expected.parameters())
-    torch.testing.assert_close(environment.weights, vector, rtol=0, atol=1e-12)
+    # A relativistic objective does not see the last bias: Adam turns a zero's rounding into a step.
+    seen = slice(-1 if objectives[objective].whole else None)
+    torch.testing.assert_close(environment.weights[seen], vector[seen], rtol=0, atol=1e-12)
 
 
 def test_a_step_that_is_not_finite_is_not_taken():
