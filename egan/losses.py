@@ -197,8 +197,8 @@ def _paired(one: Tensor, other: Tensor) -> Tensor:
     """The difference of each pair."""
     if one.shape != other.shape:
         raise ValueError(
-            f"{len(one)} real samples cannot be paired with {len(other)} fakes: the numbers must "
-            "be equal"
+            f"{len(one)} and {len(other)} samples cannot be paired: real ones and fakes must be "
+            "equally many"
         )
     return one - other
 

@@ -295,6 +295,16 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
     assert child.fitness.values[0] == pytest.approx(quality, rel=1e-9)
 
 
+def blind(real):
+    """A loss of real samples alone."""
+    return real.mean()
+
+
+def greedy(fake, labels):
+    """A loss of what there is not."""
+    return (fake * labels).mean()
+
+
 @pytest.mark.parametrize(("layers", "message"), [
     ([{"fitness": {"race": 0.9}, "population": {"selection": "tournament"}}],
      "fitness.race gives up children that the 1 best have left behind: it needs "
@@ -322,6 +332,28 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
      "the engine 'batched' is not for this run: it computes stacks of multilayer perceptrons "
      "(Linear, Maxout, BatchNorm1d and elementwise layers in a Sequential), and these networks "
      "are others."),
+    ([{"environment": {"objective": "rasgan"}, "execution": {"engine": "batched"}}],
+     "the engine 'batched' is not for this run: it computes objectives that are a sum of a real "
+     "and a fake half."),
+    ([{"variation": {"mutations": ["feature-matching"]}, "execution": {"engine": "batched"}}],
+     "the engine 'batched' is not for this run: it computes mutations that read logits, not "
+     "features."),
+    ([{"environment": {"objective": "rahinge"}, "fitness": {"race": 0.9}}],
+     "the objective 'rahinge' is no sum of a real and a fake half, and so children cannot be "
+     "judged on parts: fitness.race must be 0."),
+    ([{"environment": {"objective": "rsgan"}, "fitness": {"real": "training", "samples": 8}}],
+     "the objective 'rsgan' cannot judge children: 8 and 16 samples cannot be paired: real ones and "
+     "fakes must be equally many (fitness.real = 'own' takes as many)."),
+    ([{"variation": {"mutations": ["feature-matching"]},
+       "networks": {"generator": lambda: nn.Linear(8, 2), "discriminator": lambda: nn.Linear(2, 1),
+                    "noise_dimension": 8}}],
+     "the discriminator has one layer only, and so no features to match: give it a hidden layer, "
+     "or leave out mutations that read features."),
+    ([{"variation": {"mutations": [blind]}}],
+     "the mutation 'tests.egan.test_engines_agree:blind' reads no fakes: it moves no generator."),
+    ([{"variation": {"mutations": [greedy]}}],
+     "the mutation 'tests.egan.test_engines_agree:greedy': a loss cannot read 'labels': name its "
+     "arguments fake, real, fake_features, real_features."),
 ])  # fmt: skip
 def test_what_cannot_be_computed_is_said_before(make, layers, message):
     with pytest.raises(UsageError) as found:
