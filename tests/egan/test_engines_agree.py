@@ -342,8 +342,8 @@ def greedy(fake, labels):
      "the objective 'rahinge' is no sum of a real and a fake half, and so children cannot be "
      "judged on parts: fitness.race must be 0."),
     ([{"environment": {"objective": "rsgan"}, "fitness": {"real": "training", "samples": 8}}],
-     "the objective 'rsgan' cannot judge children: 8 and 16 samples cannot be paired: real ones and "
-     "fakes must be equally many (fitness.real = 'own' takes as many)."),
+     "the objective 'rsgan' cannot judge children: 8 and 16 samples cannot be paired: real ones "
+     "and fakes must be equally many (fitness.real = 'own' takes as many)."),
     ([{"variation": {"mutations": ["feature-matching"]},
        "networks": {"generator": lambda: nn.Linear(8, 2), "discriminator": lambda: nn.Linear(2, 1),
                     "noise_dimension": 8}}],

@@ -244,7 +244,7 @@ def test_no_relativistic_loss_or_gradient_overflows(name, kind):
 
 def test_rsgan_needs_as_many_real_samples_as_fakes():
     with pytest.raises(
-        ValueError, match="3 and 4 samples cannot be paired: real ones and fakes must be equal"
+        ValueError, match="3 and 4 samples cannot be paired"
     ):
         mutations["rsgan"](fake=torch.zeros(4, 1), real=torch.zeros(3, 1))
 
