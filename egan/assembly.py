@@ -186,10 +186,11 @@ def _check_race(config: Config, selection: Selection) -> None:
             " it needs population.selection = 'best'."
         )
     objective: Objective = lookup("objective", config.environment.objective, objectives)
-    if objective.whole:
+    if objective.whole and config.fitness.gamma:
         raise UsageError(
             f"the objective {spell(config.environment.objective)!r} is no sum of a real and a fake "
-            "half, and so children cannot be judged on parts: fitness.race must be 0."
+            "half, and so diversity cannot be judged on parts: fitness.race or fitness.gamma must "
+            "be 0."
         )
     if config.fitness.samples < 2 * config.fitness.chunks:
         raise UsageError(
@@ -206,6 +207,8 @@ def _check_race(config: Config, selection: Selection) -> None:
 def _check_sight(config: Config, plan: Plan, data: Data) -> None:
     """Whether losses find what they read."""
     if plan.read() & {"fake_features", "real_features"}:
+        if not hasattr(plan.game, "features"):
+            raise UsageError(f"the game {config.game!r} has no features, which mutations read.")
         real = data.draw(4, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
         with torch.no_grad(), seeded(0, 0, "trial"):
             plan.game.features(real)
@@ -215,10 +218,11 @@ def _check_sight(config: Config, plan: Plan, data: Data) -> None:
         count = plan.samples if own else config.environment.batch
         try:
             whole(real=torch.zeros(count, 1), fake=torch.zeros(plan.samples, 1))
-        except ValueError as error:
+        except Exception as error:  # whatever a user's objective raises
+            name = spell(config.environment.objective)
             raise UsageError(
-                f"the objective {spell(config.environment.objective)!r} cannot judge children: "
-                f"{error} (fitness.real = 'own' takes as many)."
+                f"the objective {name!r} cannot judge {plan.samples} fakes beside {count} real "
+                f"samples: {describe_error(error)}."
             ) from error
 
 

@@ -133,8 +133,12 @@ def look(game: Any, names: Collection[str], samples: Tensor | None, side: str) -
         samples: (n, *shape); None: nothing is read of them.
         side: "fake" or "real".
     """
-    made = {side: game.logits, f"{side}_features": game.features}
-    return {name: function(samples) for name, function in made.items() if name in names}
+    found = {}
+    if side in names:
+        found[side] = game.logits(samples)
+    if f"{side}_features" in names:
+        found[f"{side}_features"] = game.features(samples)
+    return found
 
 
 @torch.no_grad()

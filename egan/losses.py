@@ -14,12 +14,13 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 Loss = Callable[..., Tensor]
 READABLE = ("fake", "real", "fake_features", "real_features")
 FAKE = READABLE[:1]
+VARIABLE, OPTIONS = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 STEEPEST = 10.0  # logit above which an exponential goes on as its tangent
 
 
@@ -92,7 +93,7 @@ def wasserstein(fake: Tensor) -> Tensor:
 def hinge(fake: Tensor) -> Tensor:
     """-E s: the generator's side of the hinge loss, the same function as `wasserstein`.
 
-    Lim and Ye (2017), Eq. 7. Range (-inf, inf); derivative -1 per sample.
+    Lim and Ye (2017). Range (-inf, inf); derivative -1 per sample.
     """
     return wasserstein(fake)
 
@@ -137,7 +138,7 @@ def f_total_variation(fake: Tensor) -> Tensor:
 def rsgan(fake: Tensor, real: Tensor) -> Tensor:
     """E sp(r - s): each fake should look more real than the real sample that it is paired with.
 
-    Jolicoeur-Martineau (2019), section 4.2; the RpGAN loss of Huang et al. (2024, R3GAN). Range
+    Jolicoeur-Martineau (2019), RSGAN; the RpGAN loss of Huang et al. (2024, R3GAN). Range
     (0, inf); derivative -sigma(r - s) per sample.
     """
     return softplus(_paired(real, fake)).mean()
@@ -146,7 +147,7 @@ def rsgan(fake: Tensor, real: Tensor) -> Tensor:
 def rasgan(fake: Tensor, real: Tensor) -> Tensor:
     """1/2 E sp(r - E s) + 1/2 E sp(E r - s): against the other side's mean.
 
-    Jolicoeur-Martineau (2019), section 4.3. Range (0, inf); derivative
+    Jolicoeur-Martineau (2019), RaSGAN, halved as in the author's code. Range (0, inf); derivative
     -1/2 (sigma(E r - s) + E sigma(r - E s)) per sample.
     """
     return 0.5 * (softplus(real - fake.mean()).mean() + softplus(real.mean() - fake).mean())
@@ -155,7 +156,7 @@ def rasgan(fake: Tensor, real: Tensor) -> Tensor:
 def ralsgan(fake: Tensor, real: Tensor) -> Tensor:
     """1/2 E (r - E s + 1)^2 + 1/2 E (s - E r - 1)^2: least squares against the other side's mean.
 
-    Jolicoeur-Martineau (2019), section 6 (RaLSGAN). Range [0, inf); derivative
+    Jolicoeur-Martineau (2019), RaLSGAN, halved as in the author's code. Range [0, inf); derivative
     (s - E r - 1) - (E r - E s + 1) per sample.
     """
     return 0.5 * (_squared(real - fake.mean() + 1) + _squared(fake - real.mean() - 1))
@@ -164,8 +165,8 @@ def ralsgan(fake: Tensor, real: Tensor) -> Tensor:
 def rahinge(fake: Tensor, real: Tensor) -> Tensor:
     """1/2 E relu(1 + r - E s) + 1/2 E relu(1 - s + E r): hinge against the other side's mean.
 
-    Jolicoeur-Martineau (2019), section 6 (RaHingeGAN). Range [0, inf); derivative per sample: minus
-    half the share of r above E s - 1, and -1/2 more where s < E r + 1.
+    Jolicoeur-Martineau (2019), RaHingeGAN, halved as in the author's code. Range [0, inf);
+    derivative per sample: minus half the share of r above E s - 1, and -1/2 more where s < E r + 1.
     """
     return 0.5 * ((1 + real - fake.mean()).relu().mean() + (1 - fake + real.mean()).relu().mean())
 
@@ -234,7 +235,8 @@ def value(loss: Loss, seen: Mapping[str, Tensor]) -> Tensor:
 def reads(loss: Loss) -> tuple[str, ...]:
     """What a loss reads, of `READABLE`, in the order of its arguments.
 
-    A function of one argument of another name reads the logits of fakes.
+    A function of one argument of another name reads the logits of fakes. An argument with a default
+    is read where its name says what.
 
     Raises:
         ValueError: an argument has no name that says what it reads.
@@ -245,18 +247,20 @@ def reads(loss: Loss) -> tuple[str, ...]:
 @cache
 def _reads(loss: Loss) -> tuple[str, ...]:
     try:
-        parameters = inspect.signature(loss).parameters.values()
+        found = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
     except (TypeError, ValueError):  # of a builtin
         return FAKE
-    names = [each.name for each in parameters if each.default is each.empty]
-    names = [name for name in names if name not in ("args", "kwargs")]
-    if len(names) < 2 and not set(names) <= set(READABLE):
+    own = [each for each in found.parameters.values() if each.kind not in (VARIABLE, OPTIONS)]
+    names = [each.name for each in own if each.default is each.empty or each.name in READABLE]
+    if not names or (len(names) == 1 and not names[0].startswith(("real", "fake"))):
         return FAKE
     unknown = [name for name in names if name not in READABLE]
     if unknown:
         raise ValueError(
             f"a loss cannot read {unknown[0]!r}: name its arguments {', '.join(READABLE)}"
         )
+    if len(names) > 1 and any(each.kind is each.POSITIONAL_ONLY for each in own):
+        raise ValueError("a loss of several arguments is given them by name: leave out its '/'")
     return tuple(names)
 
 
@@ -321,12 +325,12 @@ def fake_low(fake: Tensor) -> Tensor:
 
 
 def real_above_margin(real: Tensor) -> Tensor:
-    """E relu(1 - r): Lim and Ye (2017), Eq. 7. Range [0, inf); derivative -1 below 1, else 0."""
+    """E relu(1 - r): Lim and Ye (2017). Range [0, inf); derivative -1 below 1, else 0."""
     return (1 - real).relu().mean()
 
 
 def fake_below_margin(fake: Tensor) -> Tensor:
-    """E relu(1 + s): Lim and Ye (2017), Eq. 7. Range [0, inf); derivative 1 above -1, else 0."""
+    """E relu(1 + s): Lim and Ye (2017). Range [0, inf); derivative 1 above -1, else 0."""
     return (1 + fake).relu().mean()
 
 
@@ -387,7 +391,7 @@ objectives: dict[str, Objective] = {
         real_above_margin, fake_below_margin, "E relu(1 - r) + E relu(1 + s) (Lim and Ye, 2017)"
     ),
     "f-kl": Objective(
-        real_high, fake_kl, "-E r + E e^(s - 1), f-GAN (2016); its mutation is forward-kl"
+        real_high, fake_kl, "-E r + E e^(s - 1), f-GAN (2016); its mutation is forward-kl over e"
     ),
     "f-reverse-kl": Objective(
         real_reverse_kl, fake_low, "E e^-r + E s, f-GAN (2016); its mutation is reverse-kl"

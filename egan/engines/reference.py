@@ -13,7 +13,7 @@ from torch import Tensor
 from egan.engines.judging import JUDGED, judging_noise, judging_precision
 from egan.environment import look
 from egan.fitness import diversity
-from egan.losses import Loss, reads, value
+from egan.losses import Loss, value
 from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -32,15 +32,29 @@ def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -
 def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
     gradients = []
     for loss in plan.losses:
+        beside = _look_beside(plan, scene)
         with seeded(plan.seed, scene.generation, "breeding", slot):
-            gradient, buffers, fake = _gradient(plan, parent, slot, loss, scene)
+            gradient, buffers, fake = _gradient(plan, parent, slot, loss, scene, beside)
         gradients.append(gradient)
     children = make_children(plan, parent, slot, gradients, buffers, scene)
     return Brood(children, Evidence(fake, None) if plan.keeps == "bred" else None)
 
 
+def _look_beside(plan: Plan, scene: Scene) -> dict[str, Tensor]:
+    """What the discriminator makes of the real samples beside which mutations see fakes."""
+    game, environment = plan.game, scene.environment
+    game.discriminator.load(environment.weights, environment.buffers)
+    with torch.no_grad(), seeded(plan.seed, scene.generation, "breeding real"):
+        return look(game, plan.read(), scene.beside, "real")
+
+
 def _gradient(
-    plan: Plan, parent: Individual, slot: int, loss: Loss, scene: Scene
+    plan: Plan,
+    parent: Individual,
+    slot: int,
+    loss: Loss,
+    scene: Scene,
+    beside: dict[str, Tensor],
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """A mutation's gradient, the generator's buffers after the pass, and the fakes."""
     game = plan.game
@@ -49,7 +63,7 @@ def _gradient(
     game.discriminator.load(scene.environment.weights, scene.environment.buffers)
     noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
     fake = game.generate(noise)
-    seen = look(game, reads(loss), fake, "fake") | look(game, reads(loss), scene.beside, "real")
+    seen = beside | look(game, plan.read(), fake, "fake")
     gradient = game.generator.gradient(value(loss, seen))
     return gradient, game.generator.buffers(), fake.detach()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from egan.networks import Flat
 from populations.errors import UsageError
@@ -50,24 +50,31 @@ class Unconditional:
     def features(self, samples: Tensor) -> Tensor:
         """The discriminator's last hidden layer, (count, features): what its last layer reads.
 
+        The last layer is the module with weights, and without modules in it, that is called last.
+
         Raises:
-            UsageError: it has one layer only.
+            UsageError: fewer than two are called.
         """
-        layers = [
-            each
+        read: list[Tensor] = []
+        hooks = [
+            each.register_forward_pre_hook(lambda _, given: read.append(given[0]))
             for name, each in self.discriminator.module.named_modules()
-            if "parametrizations" not in name
-            and (each._parameters or hasattr(each, "parametrizations"))
+            if "parametrizations" not in name and _is_layer(each)
         ]
-        if len(layers) < 2:
+        try:
+            self.logits(samples)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if len(read) < 2:
             raise UsageError(
                 "the discriminator has one layer only, and so no features to match: give it a "
                 "hidden layer, or leave out mutations that read features."
             )
-        read: list[Tensor] = []
-        hook = layers[-1].register_forward_pre_hook(lambda _, given: read.append(given[0]))
-        try:
-            self.logits(samples)
-        finally:
-            hook.remove()
         return read[-1].flatten(1)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    weights = [each for each in module._parameters.values() if each is not None]
+    inner = [name for name, _ in module.named_children() if name != "parametrizations"]
+    return not inner and (bool(weights) or hasattr(module, "parametrizations"))

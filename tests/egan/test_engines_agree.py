@@ -12,6 +12,7 @@ from egan.cost import Counter
 from egan.engines import engines
 from egan.engines.judging import judging_noise
 from egan.evolution import evolve
+from egan.games import Unconditional
 from egan.losses import mutations, objectives
 from egan.world import World
 from populations.errors import UsageError
@@ -135,6 +136,36 @@ def test_a_generation_under_every_objective_is_the_references(make, engine, obje
     one, two = expected.environment, found.environment
     torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
     torch.testing.assert_close(two.buffers, one.buffers)
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize("names", [["rsgan"], ["feature-matching"], ["heuristic", "rasgan"],
+                                   ["feature-matching", "heuristic", "rsgan"]])  # fmt: skip
+def test_under_dropout_mutations_of_all_kinds_see_what_the_references_see(make, engine, names):
+    settings = settings_of("plain", 1, "fresh", "own", 0.0)
+    settings["variation"]["mutations"] = names
+    settings["networks"]["discriminator"] = lambda: nn.Sequential(
+        nn.Linear(2, 7), nn.Dropout(0.5), nn.Tanh(), nn.Linear(7, 1)
+    ).double()
+    world, state, other = worlds_of(make, engine, settings)
+    environment = world.settle(state.environment)
+    expected, found = (
+        each.breed(state.population, environment, state.generation)[0] for each in (world, other)
+    )
+    for left, right in zip(expected, found, strict=True):
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
+
+
+@pytest.mark.parametrize("engine", ["reference", "shared"])
+def test_a_game_without_features_plays_with_losses_that_read_none(make, engine, monkeypatch):
+    monkeypatch.delattr(Unconditional, "features")
+    settings = settings_of("batch norm", 1, "fresh", "own", 0.0)
+    settings["variation"]["mutations"] = ["minimax", "rsgan"]
+    world, state = make(settings, {"execution": {"engine": engine}})
+    assert next(evolve(state, world, 1))[0].generation == 1
+    settings["variation"]["mutations"] = ["feature-matching"]
+    with pytest.raises(UsageError, match="the game 'unconditional' has no features, which"):
+        make(settings, {"execution": {"engine": engine}})
 
 
 def convolutions(kind="plain"):
@@ -339,11 +370,11 @@ def greedy(fake, labels):
      "the engine 'batched' is not for this run: it computes mutations that read logits, not "
      "features."),
     ([{"environment": {"objective": "rahinge"}, "fitness": {"race": 0.9}}],
-     "the objective 'rahinge' is no sum of a real and a fake half, and so children cannot be "
-     "judged on parts: fitness.race must be 0."),
+     "the objective 'rahinge' is no sum of a real and a fake half, and so diversity cannot be "
+     "judged on parts: fitness.race or fitness.gamma must be 0."),
     ([{"environment": {"objective": "rsgan"}, "fitness": {"real": "training", "samples": 8}}],
-     "the objective 'rsgan' cannot judge children: 8 and 16 samples cannot be paired: real ones "
-     "and fakes must be equally many (fitness.real = 'own' takes as many)."),
+     "the objective 'rsgan' cannot judge 8 fakes beside 16 real samples: ValueError (8 and 16 "
+     "samples cannot be paired: real ones and fakes must be equally many)."),
     ([{"variation": {"mutations": ["feature-matching"]},
        "networks": {"generator": lambda: nn.Linear(8, 2), "discriminator": lambda: nn.Linear(2, 1),
                     "noise_dimension": 8}}],

@@ -1,5 +1,6 @@
 """Losses against slow formulas, stated derivatives, and the ends of their range."""
 
+import functools
 import math
 
 import pytest
@@ -243,9 +244,7 @@ def test_no_relativistic_loss_or_gradient_overflows(name, kind):
 
 
 def test_rsgan_needs_as_many_real_samples_as_fakes():
-    with pytest.raises(
-        ValueError, match="3 and 4 samples cannot be paired"
-    ):
+    with pytest.raises(ValueError, match="3 and 4 samples cannot be paired"):
         mutations["rsgan"](fake=torch.zeros(4, 1), real=torch.zeros(3, 1))
 
 
@@ -274,6 +273,37 @@ def test_forward_kl_weighs_like_the_density_ratio_and_ends_in_a_tangent():
 )  # fmt: skip
 def test_the_names_of_its_arguments_say_what_a_loss_reads(loss, names):
     assert reads(loss) == names
+
+
+class Module(torch.nn.Module):
+    """A loss as a module."""
+
+    def forward(self, fake, real):
+        return (real.mean() - fake).mean()
+
+
+def test_losses_of_every_make_are_read():
+    @functools.wraps(torch.mean)
+    def decorated(*given, **options):
+        return torch.mean(*given, **options)
+
+    assert reads(Module()) == ("fake", "real")
+    assert reads(decorated) == ("fake",)
+    assert reads(lambda *given: given[0].mean()) == ("fake",)
+    assert reads(lambda fake, *rest, **options: fake.mean()) == ("fake",)
+    assert reads(lambda fake, real=None: fake.mean()) == ("fake", "real")
+    seen = {"fake": torch.ones(2), "real": torch.zeros(2)}
+    assert value(Module(), seen).item() == -1
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(lambda real_logits: real_logits.mean(), "cannot read 'real_logits'"),
+     (lambda fake, real, /: fake.mean(), "leave out its '/'")],
+)  # fmt: skip
+def test_a_loss_that_could_not_be_called_is_refused(loss, words):
+    with pytest.raises(ValueError, match=words):
+        reads(loss)
 
 
 def test_a_loss_that_asks_for_what_is_not_there_is_told_what_is():

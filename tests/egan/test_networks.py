@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from egan.config import Networks
+from egan.games import Unconditional
 from egan.networks import Flat, make_pair, networks
 from egan.networks.mlp import Maxout
 from populations.errors import UsageError
@@ -474,3 +475,32 @@ def test_a_network_without_spectral_norms_has_nothing_to_iterate():
     assert not flat.iterates
     assert torch.equal(flat.vector, before[0])
     assert torch.equal(flat.buffers()["1.running_mean"], before[1]["1.running_mean"])
+
+
+class Backwards(nn.Module):
+    """A discriminator whose last layer is made first, with a weight of its own besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(5, 1), nn.Linear(2, 5)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.head(self.body(self.scale * x).relu())
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_features_are_what_the_last_layer_reads_whatever_the_order_of_making(normed):
+    module = Backwards()
+    if normed:
+        nn.utils.parametrizations.spectral_norm(module.head)
+    game = Unconditional(Flat(nn.Linear(3, 2)), Flat(module), "normal", 3)
+    x = torch.randn(4, 2)
+    torch.testing.assert_close(game.features(x), module.body(x).relu())
+
+
+@pytest.mark.parametrize("module", [nn.Linear(2, 1), nn.Sequential(nn.Flatten(), nn.Linear(2, 1))])
+def test_a_discriminator_of_one_layer_has_no_features(module):
+    game = Unconditional(Flat(nn.Linear(3, 2)), Flat(module), "normal", 3)
+    with pytest.raises(UsageError, match="one layer only, and so no features to match"):
+        game.features(torch.randn(4, 2))
