@@ -120,6 +120,18 @@ def test_gradients_and_fitness_are_the_references_in_single_precision(make, engi
         assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-4, abs=1e-6)
 
 
+def same_generation(state, world, other):
+    """The environments after a generation by either world, whose children and steps are equal."""
+    expected, happened = next(evolve(state, world, 5))
+    found, also = next(evolve(state, other, 5))
+    for left, right in zip(happened.offspring, also.offspring, strict=True):
+        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
+    one, two = expected.environment, found.environment
+    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+    return one, two
+
+
 @pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
 @pytest.mark.parametrize("objective", objectives)
 @pytest.mark.parametrize("kind", ["plain", "batch norm"])
@@ -128,13 +140,7 @@ def test_a_generation_under_every_objective_is_the_references(make, engine, obje
     settings = settings_of(kind, 1, "judged", real, 0.1, engine=engine)
     settings["environment"]["objective"] = objective
     world, state, other = worlds_of(make, engine, settings)
-    expected, happened = next(evolve(state, world, 5))
-    found, also = next(evolve(state, other, 5))
-    for left, right in zip(happened.offspring, also.offspring, strict=True):
-        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
-        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
-    one, two = expected.environment, found.environment
-    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+    one, two = same_generation(state, world, other)
     torch.testing.assert_close(two.buffers, one.buffers)
 
 
@@ -192,13 +198,7 @@ def test_convolutions_too(make, kind, fakes, real):
     world, state, other = worlds_of(make, "shared", settings)
     assert other.plan.traits.generator_tape
     assert other.plan.traits.own_logits is (kind == "plain")
-    expected, happened = next(evolve(state, world, 5))
-    found, also = next(evolve(state, other, 5))
-    for left, right in zip(happened.offspring, also.offspring, strict=True):
-        torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
-        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
-    one, two = expected.environment, found.environment
-    torch.testing.assert_close(two.weights, one.weights, rtol=0, atol=1e-8 * LR)
+    same_generation(state, world, other)
 
 
 def flops(world, state):
