@@ -28,7 +28,7 @@ from egan.assembly import make_world
 from egan.config import Config
 from egan.cost import Counter, generation_flops
 from egan.data import Table, data_sets
-from egan.engines.judging import judge
+from egan.engines.judging import judge_all
 from egan.evolution import evolve
 from egan.presets import configure
 from egan.settings import merge
@@ -101,7 +101,7 @@ def fitness_of(plan: Plan, children: list[Individual], scene: Scene) -> tuple[li
     """Total fitness of each child (-inf where it was given up), and the operations it took."""
     copies = [replace(child, fitness=Fitness(), total=-np.inf) for child in children]
     with Counter() as counter:
-        settle_fitness(copies, judge(plan, copies, scene), plan.gamma)
+        settle_fitness(copies, judge_all(plan, copies, scene), plan.gamma)
     return [one.total for one in copies], counter.total
 
 

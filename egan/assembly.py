@@ -13,7 +13,6 @@ from egan.choice import AUTO, USUAL, check_compiled, fastest, with_engine
 from egan.config import Config, Networks
 from egan.data import Data, Table, make_data
 from egan.engines import engines
-from egan.engines.judging import BRED, JUDGED
 from egan.fitness import qualities
 from egan.games import games
 from egan.interrupts import threads
@@ -23,7 +22,7 @@ from egan.networks import Flat, make_pair
 from egan.penalties import penalties
 from egan.scores import applicable, scores
 from egan.traits import find_traits
-from egan.variation import Plan
+from egan.variation import BRED, JUDGED, Plan
 from egan.world import Shared, World
 from populations.errors import UsageError
 from populations.executors import executors
@@ -100,6 +99,7 @@ def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, devic
         seed=config.seed,
         mu=config.population.mu,
         names=[spell(name) for name in variation.mutations],
+        moves=[(place,) for place in range(len(losses))],
         losses=losses,
         batch=variation.batch,
         betas=(variation.beta1, variation.beta2),

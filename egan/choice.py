@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from egan.breeding import breed
 from egan.config import Config
 from egan.engines import engines
 from egan.environment import Environment
 from egan.kernels import as_written, sentence
-from egan.world import World, pairs_of
+from egan.world import World, members_of, pairs_of
 from populations.errors import UsageError
 from populations.individual import Individual
 
@@ -90,7 +91,7 @@ def _generation(
     """The children of a generation in this process, and what the discriminator learns from some."""
     environment = world.settle(environment)
     scene = world.scene(environment, generation)
-    broods = engines[USUAL].breed(world.plan, pairs_of(parents), scene)
+    broods = breed(engines[USUAL], members_of(world.plan, pairs_of(parents), scene))
     offspring, lesson = world.gather(broods, scene)
     teachers = offspring[: world.plan.mu]
     environment, learning = world.adapt(environment, teachers, generation, lesson)

@@ -10,7 +10,7 @@ function and one entry in `mutations` or `objectives`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -242,6 +242,11 @@ def reads(loss: Loss) -> tuple[str, ...]:
         ValueError: an argument has no name that says what it reads.
     """
     return _reads(loss) if isinstance(loss, Hashable) else _reads.__wrapped__(loss)
+
+
+def read_by(losses: Iterable[Loss]) -> frozenset[str]:
+    """What any of these losses reads, of `READABLE`."""
+    return frozenset(name for loss in losses for name in reads(loss))
 
 
 @cache

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from egan.assembly import make_world
+from egan.breeding import breed
 from egan.choice import AUTO, OTHER, with_engine
 from egan.config import Config
-from egan.engines.batched import Job, breed_together
+from egan.engines import engines
 from egan.environment import Environment
 from egan.evolution import Generation, State, conclude, meet
-from egan.world import Lesson, World, pairs_of
+from egan.world import Lesson, World, members_of, pairs_of
 from populations.errors import UsageError
 from populations.individual import Individual
 from populations.randomness import borrowed
@@ -78,11 +80,12 @@ def _breed(
         world.scene(environment, state.generation)
         for state, world, environment in zip(states, worlds, environments, strict=True)
     ]
-    jobs = [
-        Job(world.plan, pairs_of(state.population), scene)
+    members = [
+        members_of(world.plan, pairs_of(state.population), scene)
         for state, world, scene in zip(states, worlds, scenes, strict=True)
     ]
+    broods = iter(breed(engines[OTHER], [each for group in members for each in group]))
     return [
-        world.gather(broods, scene)
-        for world, broods, scene in zip(worlds, breed_together(jobs), scenes, strict=True)
+        world.gather(list(islice(broods, len(group))), scene)
+        for world, group, scene in zip(worlds, members, scenes, strict=True)
     ]

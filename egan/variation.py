@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from egan.environment import Environment, Half
-from egan.losses import Loss, Objective, reads
+from egan.losses import Loss, Objective, read_by
 from egan.optimizer import adam, fresh_moments
 from egan.traits import Traits
 from populations.individual import Individual, finite_moments, soundness
 from populations.lineage import child_number
+from populations.randomness import generator as keyed
 
 INHERITED = "inherited"
+JUDGED, BRED = "judged", "bred"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Plan:
         seed: the run's.
         mu: parents.
         names: of the mutations, in order.
-        losses: the mutations.
+        moves: of each mutation, one after the other: places in `losses`.
+        losses: those on which moves are steps.
         batch: noise samples of a step.
         betas: Adam's.
         moments: "inherited" or "mutation".
@@ -50,6 +53,7 @@ class Plan:
     seed: int
     mu: int
     names: Sequence[str]
+    moves: Sequence[Sequence[int]]
     losses: Sequence[Loss]
     batch: int
     betas: tuple[float, float]
@@ -67,7 +71,7 @@ class Plan:
 
     def read(self) -> frozenset[str]:
         """What the mutations read, of `losses.READABLE`."""
-        return frozenset(name for loss in self.losses for name in reads(loss))
+        return read_by(self.losses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,7 @@ class Scene:
             engine shares it.
         generation: the current one.
         lr: learning rate of this generation.
+        chosen: places of the mutations by which each parent has children; None: all.
     """
 
     environment: Environment
@@ -92,6 +97,11 @@ class Scene:
     lr: float
     beside: Tensor | None = None
     seen: Mapping[str, Tensor] | None = None
+    chosen: Sequence[Sequence[int]] | None = None
+
+    def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
+        """Places of the mutations by which the parent at that place has children."""
+        return range(len(plan.names)) if self.chosen is None else self.chosen[slot]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,60 +125,86 @@ class Brood:
     evidence: Evidence | None
 
 
-def make_children(
-    plan: Plan,
-    parent: Individual,
-    slot: int,
-    gradients: Sequence[Tensor],
-    buffers: dict[str, Tensor],
-    scene: Scene,
-) -> list[Individual]:
-    """One child per mutation, each one step of Adam away from its parent.
+class Member(NamedTuple):
+    """An individual at work, and the plan and the scene of its own run.
 
-    Args:
-        plan: how.
-        parent: not changed.
-        slot: the parent's place in the population.
-        gradients: of the mutations, in order, by the parent's weights.
-        buffers: the generator's after breeding's pass.
-        scene: of this generation.
+    Attributes:
+        individual: a parent that has children, a child on its way, or one to be judged.
+        slot: the place in the population of the parent that it is or comes from.
+        plan: of its run.
+        scene: of this generation of its run.
+        losses: places in `plan.losses` of those whose gradients are wanted.
+        phase: steps before this one in the same generation; each has noise of its own.
     """
-    children = [
-        _step(plan, parent, gradient, buffers, index, scene.lr, child_number(
-            scene.generation, slot, index, plan.mu, len(plan.names)
-        ))
-        for index, gradient in enumerate(gradients)
-    ]  # fmt: skip
-    if plan.moments != INHERITED:
-        _pool_moments(parent, children)
-    return children
+
+    individual: Individual
+    slot: int
+    plan: Plan
+    scene: Scene
+    losses: tuple[int, ...] = ()
+    phase: int = 0
+
+    def role(self, purpose: str) -> str:
+        """The role in randomness of what this phase draws."""
+        return f"{purpose} {self.phase}" if self.phase else purpose
+
+    def read(self) -> frozenset[str]:
+        """What the wanted losses read, of `losses.READABLE`."""
+        return read_by(self.plan.losses[place] for place in self.losses)
+
+    def wants_evidence(self) -> bool:
+        """Whether the discriminator will learn from the fakes that this pass makes."""
+        return self.plan.keeps == BRED and not self.phase
 
 
-def _step(
-    plan: Plan,
-    parent: Individual,
-    gradient: Tensor,
-    buffers: dict[str, Tensor],
-    index: int,
-    lr: float,
-    number: int,
-) -> Individual:
-    """The child that one optimiser step makes; all its memory is its own."""
-    name = plan.names[index]
-    key = INHERITED if plan.moments == INHERITED else name
-    moments = parent.moments.get(key) or fresh_moments(parent.weights)
-    weights, moments = adam(parent.weights, moments, gradient, lr, plan.betas)
+class Slopes(NamedTuple):
+    """What a pass of an individual gives.
+
+    Attributes:
+        gradients: of the losses that were wanted, in order, by the individual's weights.
+        buffers: the generator's, after the pass.
+        evidence: the pass's fakes, where the discriminator will learn from them.
+    """
+
+    gradients: Sequence[Tensor]
+    buffers: Mapping[str, Tensor]
+    evidence: Evidence | None = None
+
+
+def breeding_noise(member: Member) -> Tensor:
+    """The noise of a member's step, the same for all its siblings."""
+    plan, scene = member.plan, member.scene
+    random = keyed(plan.seed, scene.generation, member.role("breeding noise"), member.slot)
+    noise: Tensor = plan.game.draw(plan.batch, random)
+    return noise
+
+
+def heir(member: Member, mutation: int) -> Individual:
+    """A child before its first move; it still shares its parent's memory."""
+    plan, parent = member.plan, member.individual
+    number = child_number(member.scene.generation, member.slot, mutation, plan.mu, len(plan.names))
+    key = INHERITED if plan.moments == INHERITED else plan.names[mutation]
     return Individual(
-        weights=weights,
-        buffers={name: each.clone() for name, each in buffers.items()},
-        moments={key: moments},
+        weights=parent.weights,
+        buffers=parent.buffers,
+        moments={key: parent.moments.get(key) or fresh_moments(parent.weights)},
         number=number,
         parent=parent.number,
-        mutation=name,
+        mutation=plan.names[mutation],
     )
 
 
-def _pool_moments(parent: Individual, children: list[Individual]) -> None:
+def stepped(
+    member: Member, child: Individual, gradient: Tensor, buffers: Mapping[str, Tensor]
+) -> Individual:
+    """The child after one optimiser step; all its memory is its own."""
+    ((key, moments),) = child.moments.items()
+    weights, moments = adam(child.weights, moments, gradient, member.scene.lr, member.plan.betas)
+    own = {name: each.clone() for name, each in buffers.items()}
+    return replace(child, weights=weights, buffers=own, moments={key: moments})
+
+
+def pool_moments(parent: Individual, children: Sequence[Individual]) -> None:
     """Give every child the moments of all mutations, each as its own child advanced it.
 
     Moments that are not finite die with the child that made them.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from egan.breeding import breed
 from egan.config import Config
 from egan.data import Data
 from egan.engines import engines
@@ -19,7 +20,7 @@ from egan.kernels import run
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
-from egan.variation import Brood, Evidence, Plan, Scene
+from egan.variation import Brood, Evidence, Member, Plan, Scene
 from populations.executors import local_device
 from populations.individual import Individual
 from populations.randomness import borrowed, seeded
@@ -54,7 +55,12 @@ def breed_task(
     if scene.environment.weights.device != device:
         parents, scene = mapped(partial(torch.Tensor.to, device=device), (parents, scene))
     with borrowed():
-        return engines[engine].breed(plan, parents, scene)
+        return breed(engines[engine], members_of(plan, parents, scene))
+
+
+def members_of(plan: Plan, parents: list[tuple[int, Individual]], scene: Scene) -> list[Member]:
+    """Parents at work in a scene."""
+    return [Member(parent, slot, plan, scene) for slot, parent in parents]
 
 
 def pairs_of(parents: list[Individual]) -> list[tuple[int, Individual]]:

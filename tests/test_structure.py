@@ -17,6 +17,7 @@ LEVELS = [
     ["games", "scores", "environment", "traits"],
     ["variation", "generator", "presets"],
     ["engines"],
+    ["breeding"],
     ["world"],
     ["choice"],
     ["assembly"],

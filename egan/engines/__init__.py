@@ -1,7 +1,8 @@
 """Engines: how one generation's children are computed. All compute the same, at different cost.
 
-`breed(plan, parents, scene)` gives the brood of every parent in `parents`, pairs of its place in
-the population and itself; neither parents nor scene are changed.
+`differentiate(members)` gives the gradients that every member's next moves need; `judge(members)`
+the quality and diversity of every member, all of them when nothing is to be judged against
+another. Neither changes the members' weights or scenes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from egan.engines import batched, reference, shared
-from egan.variation import Brood, Plan, Scene
-from populations.individual import Individual
-
-Breed = Callable[[Plan, Sequence[tuple[int, Individual]], Scene], list[Brood]]
+from egan.engines.judging import Found
+from egan.variation import Member, Plan, Slopes
 
 
 def _never(plan: Plan) -> str:
@@ -24,14 +23,16 @@ class Engine(NamedTuple):
     """A way to breed.
 
     Attributes:
-        breed: the function.
+        differentiate: gives gradients.
+        judge: gives fitness.
         text: one line on it.
         refuses: why it cannot compute a plan; an empty text where it can.
         shares: whether it shares what several steps have in common.
         compiles: whether its kernels and the discriminator's are compiled.
     """
 
-    breed: Breed
+    differentiate: Callable[[Sequence[Member]], list[Slopes]]
+    judge: Callable[[Sequence[Member]], list[Found]]
     text: str
     refuses: Callable[[Plan], str] = _never
     shares: bool = True
@@ -57,21 +58,26 @@ def _batched(plan: Plan) -> str:
 
 engines: dict[str, Engine] = {
     "reference": Engine(
-        reference.breed,
+        reference.differentiate,
+        reference.judge,
         shares=False,
         refuses=_reference,
         text="Every step computed on its own: the yardstick, slow.",
     ),
     "shared": Engine(
-        shared.breed, text="One pass of each network serves all mutations of a parent."
+        shared.differentiate,
+        shared.judge,
+        text="One pass of each network serves all mutations of a parent.",
     ),
     "batched": Engine(
-        batched.breed,
+        batched.differentiate,
+        batched.judge,
         refuses=_batched,
         text="All children at once, in one product a layer (MLPs).",
     ),
     "compiled": Engine(
-        shared.breed,
+        shared.differentiate,
+        shared.judge,
         compiles=True,
         text="The shared engine and the discriminator's steps, compiled by PyTorch's Inductor.",
     ),

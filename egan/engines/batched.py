@@ -8,66 +8,25 @@ seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from egan.engines.judging import BRED, JUDGED, Found, judging_noise, judging_precision
+from egan.engines.judging import Found, judging_noise, judging_precision
 from egan.environment import Half
 from egan.fitness import diversity
 from egan.losses import value
 from egan.networks.stack import Stack, member, stacked
-from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
-from populations.individual import Individual
-from populations.randomness import generator as keyed
+from egan.variation import JUDGED, Evidence, Member, Plan, Slopes, breeding_noise
 from populations.randomness import seeded
 
 
-class Member(NamedTuple):
-    """A parent or a child, and the plan and scene of its own run."""
-
-    individual: Individual
-    slot: int
-    plan: Plan
-    scene: Scene
-
-
-class Job(NamedTuple):
-    """What `breed` is called with, of one of several runs."""
-
-    plan: Plan
-    parents: Sequence[tuple[int, Individual]]
-    scene: Scene
-
-
-def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
-    """The children of each parent, judged; see `egan.engines`."""
-    return breed_together([Job(plan, parents, scene)])[0]
-
-
-def breed_together(jobs: Sequence[Job]) -> list[list[Brood]]:
-    """The broods of several runs, whose plans differ in their seeds only."""
-    members = [Member(one, slot, job.plan, job.scene) for job in jobs for slot, one in job.parents]
-    broods = _vary(members)
-    children = [
-        member._replace(individual=child)
-        for member, brood in zip(members, broods, strict=True)
-        for child in brood.children
-    ]
-    plan = jobs[0].plan
-    found = _judge(plan, children) if plan.samples else []
-    settle_fitness([child.individual for child in children], found, plan.gamma)
-    left = iter(broods)
-    return [list(islice(left, len(job.parents))) for job in jobs]
-
-
-def _vary(members: list[Member]) -> list[Brood]:
+def differentiate(members: Sequence[Member]) -> list[Slopes]:
+    """The gradients that each member's moves need; see `egan.engines`."""
     plan = members[0].plan
     weights = torch.stack([each.individual.weights for each in members]).requires_grad_()
     buffers = stacked([each.individual.buffers for each in members])
-    noise = torch.stack([_breeding_noise(each) for each in members])
+    noise = torch.stack([breeding_noise(each) for each in members])
     fake = Stack(plan.game.generator)(weights, noise, buffers)
     shown = fake.detach().requires_grad_()
     logits = _logits(plan, members, _discriminators(members), shown)[0]
@@ -77,25 +36,16 @@ def _vary(members: list[Member]) -> list[Brood]:
     ]
     evidence = _evidence(plan, members, shown.detach())
     return [
-        Brood(
-            make_children(
-                each.plan, each.individual, each.slot, [found[place] for found in gradients],
-                member(buffers, place), each.scene,
-            ),
+        Slopes(
+            [found[place] for found in gradients[: len(each.losses)]],
+            member(buffers, place),
             evidence[place],
         )
         for place, each in enumerate(members)
-    ]  # fmt: skip
+    ]
 
 
-def _breeding_noise(each: Member) -> Tensor:
-    plan = each.plan
-    random = keyed(plan.seed, each.scene.generation, "breeding noise", each.slot)
-    noise: Tensor = plan.game.draw(plan.batch, random)
-    return noise
-
-
-def _slopes(plan: Plan, members: list[Member], logits: Tensor, shown: Tensor) -> list[Tensor]:
+def _slopes(plan: Plan, members: Sequence[Member], logits: Tensor, shown: Tensor) -> list[Tensor]:
     """Each mutation's derivative by the samples of all parents, (parents, n, *shape)."""
     if not plan.traits.own_logits:
         totals = _totals(plan, members, logits)
@@ -108,9 +58,9 @@ def _slopes(plan: Plan, members: list[Member], logits: Tensor, shown: Tensor) ->
     return [each.reshape(shape) * slope for each in derivatives]
 
 
-def _evidence(plan: Plan, members: list[Member], fakes: Tensor) -> list[Evidence | None]:
+def _evidence(plan: Plan, members: Sequence[Member], fakes: Tensor) -> list[Evidence | None]:
     """Each parent's fakes, and the half of the objective on them where it is wanted."""
-    if plan.keeps != BRED:
+    if not members[0].wants_evidence():
         return [None] * len(fakes)
     halves: list[Half] | list[None] = [None] * len(fakes)
     if plan.halves:
@@ -119,7 +69,9 @@ def _evidence(plan: Plan, members: list[Member], fakes: Tensor) -> list[Evidence
     return [Evidence(each, half) for each, half in zip(fakes, halves, strict=True)]
 
 
-def _judge(plan: Plan, members: list[Member]) -> list[Found]:
+def judge(members: Sequence[Member]) -> list[Found]:
+    """Quality and diversity of each member; see `egan.engines`."""
+    plan = members[0].plan
     weights = torch.stack([each.individual.weights for each in members])
     buffers = stacked([each.individual.buffers for each in members])
     noise = torch.stack([_judging_noise(each) for each in members])
@@ -158,13 +110,13 @@ def _judging_noise(each: Member) -> Tensor:
     return judging_noise(each.plan, each.scene, index)
 
 
-def _discriminators(members: list[Member]) -> Tensor:
+def _discriminators(members: Sequence[Member]) -> Tensor:
     """The weights of each member's discriminator, (members, parameters)."""
     return torch.stack([each.scene.environment.weights for each in members])
 
 
 def _logits(
-    plan: Plan, members: list[Member], critics: Tensor, samples: Tensor
+    plan: Plan, members: Sequence[Member], critics: Tensor, samples: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits of each member's samples, and the discriminator's buffers after each member's pass."""
     scenes = [each.scene for each in members]
@@ -176,7 +128,7 @@ def _logits(
 
 
 def _halves(
-    plan: Plan, members: list[Member], critics: Tensor, samples: Tensor
+    plan: Plan, members: Sequence[Member], critics: Tensor, samples: Tensor
 ) -> tuple[Tensor, list[Half]]:
     """Logits, and the fake half of the objective on each member's samples."""
     logits, buffers = _logits(plan, members, critics, samples)
@@ -189,12 +141,17 @@ def _halves(
     return logits, halves
 
 
-def _totals(plan: Plan, members: list[Member], logits: Tensor) -> list[Tensor]:
-    """Each mutation's loss, summed over the members; what a loss draws is keyed as ever."""
-    values: list[list[Tensor]] = [[] for _ in plan.losses]
+def _totals(plan: Plan, members: Sequence[Member], logits: Tensor) -> list[Tensor]:
+    """The members' first losses, summed over the members, then their second ones, and so on.
+
+    What a loss draws is keyed as ever.
+    """
+    values: list[list[Tensor]] = [[] for _ in range(max(len(each.losses) for each in members))]
     for each, own in zip(members, logits, strict=True):
-        with seeded(each.plan.seed, each.scene.generation, "breeding", each.slot):
-            for found, loss in zip(values, plan.losses, strict=True):
+        role = each.role("breeding")
+        with seeded(each.plan.seed, each.scene.generation, role, each.slot):
+            for found, place in zip(values, each.losses, strict=False):
+                loss = plan.losses[place]
                 found.append(value(loss, {**(each.scene.seen or {}), "fake": own}))
-    # Each by itself: in one sum, the NaN of one mutation would reach the others' gradients.
+    # Each by itself: in one sum, the NaN of one loss would reach the others' gradients.
     return [torch.stack(found).sum() for found in values]

@@ -14,12 +14,11 @@ from torch import Tensor
 from egan.environment import Half
 from egan.fitness import diversity
 from egan.kernels import run
-from egan.variation import Evidence, Plan, Scene, note_finite
+from egan.variation import JUDGED, Evidence, Plan, Scene, note_finite
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
-JUDGED, BRED = "judged", "bred"
 Found = tuple[Tensor, Tensor]
 Shown = tuple[Tensor, Tensor, Half | None]
 """Samples, their logits and, where it is wanted, the fake half of the objective on them; of an
@@ -38,7 +37,7 @@ def judging_precision(plan: Plan) -> AbstractContextManager[Any]:
     return torch.autocast(plan.game.generator.vector.device.type, plan.precision)
 
 
-def judge(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found]:
+def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found]:
     """Quality and diversity of each child; the environment is only read.
 
     Under a race, children that fall clearly behind are given up, and are never selected.

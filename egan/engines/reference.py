@@ -10,60 +10,56 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import JUDGED, judging_noise, judging_precision
+from egan.engines.judging import judging_noise, judging_precision
 from egan.environment import look
 from egan.fitness import diversity
 from egan.losses import Loss, value
-from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
+from egan.variation import JUDGED, Evidence, Member, Plan, Scene, Slopes, breeding_noise
 from populations.individual import Individual
-from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
 
-def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
-    """The children of each parent, judged; see `egan.engines`."""
-    broods = [_brood(plan, slot, parent, scene) for slot, parent in parents]
-    children = [child for brood in broods for child in brood.children]
-    found = [_judge(plan, child, scene) for child in children] if plan.samples else []
-    settle_fitness(children, found, plan.gamma)
-    return broods
+def differentiate(members: Sequence[Member]) -> list[Slopes]:
+    """The gradients that each member's moves need; see `egan.engines`."""
+    return [_differentiate(each) for each in members]
 
 
-def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
+def judge(members: Sequence[Member]) -> list[tuple[Tensor, Tensor]]:
+    """Quality and diversity of each member; see `egan.engines`."""
+    return [_judge(each.plan, each.individual, each.scene) for each in members]
+
+
+def _differentiate(member: Member) -> Slopes:
+    plan, scene = member.plan, member.scene
     gradients = []
-    for loss in plan.losses:
-        beside = _look_beside(plan, scene)
-        with seeded(plan.seed, scene.generation, "breeding", slot):
-            gradient, buffers, fake = _gradient(plan, parent, slot, loss, scene, beside)
+    for place in member.losses:
+        beside = _look_beside(member)
+        with seeded(plan.seed, scene.generation, member.role("breeding"), member.slot):
+            gradient, buffers, fake = _gradient(member, plan.losses[place], beside)
         gradients.append(gradient)
-    children = make_children(plan, parent, slot, gradients, buffers, scene)
-    return Brood(children, Evidence(fake, None) if plan.keeps == "bred" else None)
+    return Slopes(gradients, buffers, Evidence(fake, None) if member.wants_evidence() else None)
 
 
-def _look_beside(plan: Plan, scene: Scene) -> dict[str, Tensor]:
-    """What the discriminator makes of the real samples beside which mutations see fakes."""
+def _look_beside(member: Member) -> dict[str, Tensor]:
+    """What the discriminator makes of the real samples beside which losses see fakes."""
+    plan, scene = member.plan, member.scene
     game, environment = plan.game, scene.environment
     game.discriminator.load(environment.weights, environment.buffers)
     with torch.no_grad(), seeded(plan.seed, scene.generation, "breeding real"):
-        return look(game, plan.read(), scene.beside, "real")
+        return look(game, member.read(), scene.beside, "real")
 
 
 def _gradient(
-    plan: Plan,
-    parent: Individual,
-    slot: int,
-    loss: Loss,
-    scene: Scene,
-    beside: dict[str, Tensor],
+    member: Member, loss: Loss, beside: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """A mutation's gradient, the generator's buffers after the pass, and the fakes."""
+    """A loss's gradient, the generator's buffers after the pass, and the fakes."""
+    plan, parent, scene = member.plan, member.individual, member.scene
     game = plan.game
     game.generator.load(parent.weights, parent.buffers)
     game.generator.iterate()
     game.discriminator.load(scene.environment.weights, scene.environment.buffers)
-    noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
-    fake = game.generate(noise)
-    seen = beside | look(game, plan.read(), fake, "fake")
+    fake = game.generate(breeding_noise(member))
+    seen = beside | look(game, member.read(), fake, "fake")
     gradient = game.generator.gradient(value(loss, seen))
     return gradient, game.generator.buffers(), fake.detach()
 

@@ -9,76 +9,89 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egan.engines.judging import BRED, judge
+from egan.engines.judging import Found, judge_all
 from egan.environment import Buffers, Half, look, settled
 from egan.kernels import run
-from egan.losses import Loss, reads, value
+from egan.losses import Loss, read_by, reads, value
 from egan.networks import Flat, Tape
-from egan.variation import Brood, Evidence, Plan, Scene, make_children, settle_fitness
-from populations.individual import Individual
-from populations.randomness import generator as keyed
+from egan.variation import Evidence, Member, Plan, Slopes, breeding_noise
 from populations.randomness import seeded
 
 Seen = Mapping[str, Tensor]
 
 
-def breed(plan: Plan, parents: Sequence[tuple[int, Individual]], scene: Scene) -> list[Brood]:
-    """The children of each parent, judged; see `egan.engines`."""
-    broods = [_brood(plan, slot, parent, scene) for slot, parent in parents]
-    children = [child for brood in broods for child in brood.children]
-    found = judge(plan, children, scene) if plan.samples else []
-    settle_fitness(children, found, plan.gamma)
-    return broods
+def differentiate(members: Sequence[Member]) -> list[Slopes]:
+    """The gradients that each member's moves need; see `egan.engines`."""
+    return [_differentiate(each) for each in members]
 
 
-def _brood(plan: Plan, slot: int, parent: Individual, scene: Scene) -> Brood:
-    game, environment = plan.game, scene.environment
-    noise = game.draw(plan.batch, keyed(plan.seed, scene.generation, "breeding noise", slot))
+def judge(members: Sequence[Member]) -> list[Found]:
+    """Quality and diversity of each member, all of one run; see `egan.engines`."""
+    return judge_all(members[0].plan, [each.individual for each in members], members[0].scene)
+
+
+def _differentiate(member: Member) -> Slopes:
+    plan, scene, parent = member.plan, member.scene, member.individual
     seen = scene.seen or {}
-    with seeded(plan.seed, scene.generation, "breeding", slot):
+    fixed = plan, member.losses, member.wants_evidence(), tuple(seen)
+    with seeded(plan.seed, scene.generation, member.role("breeding"), member.slot):
         gradients, evidence, buffers = run(
-            game, breeding_kernel, (plan, tuple(seen)), (noise, *seen.values()),
-            settled(game.generator, parent.weights, parent.buffers),
-            (environment.weights, environment.buffers),
+            plan.game, breeding_kernel, fixed, (breeding_noise(member), *seen.values()),
+            settled(plan.game.generator, parent.weights, parent.buffers),
+            (scene.environment.weights, scene.environment.buffers),
         )  # fmt: skip
-    return Brood(make_children(plan, parent, slot, gradients, buffers, scene), evidence)
+    return Slopes(gradients, buffers, evidence)
 
 
 def breeding_kernel(
-    game: Any, plan: Plan, names: Sequence[str], noise: Tensor, *values: Tensor
+    game: Any,
+    plan: Plan,
+    places: Sequence[int],
+    keeps: bool,
+    names: Sequence[str],
+    noise: Tensor,
+    *values: Tensor,
 ) -> tuple[list[Tensor], Evidence | None, Buffers]:
-    """Each mutation's gradient, what breeding made, the generator's buffers afterwards.
+    """Each loss's gradient, the fakes where they are kept, the generator's buffers afterwards.
 
     Args:
         game: both networks are loaded.
         plan: how.
+        places: of the losses in `plan.losses`.
+        keeps: whether the discriminator will learn from the fakes.
         names: of what the discriminator makes of real samples.
         noise: of a step.
         values: what has these names.
     """
     make = _weighted if plan.traits.own_logits else _one_by_one
-    gradients, evidence = make(plan, noise, dict(zip(names, values, strict=True)))
+    losses = [plan.losses[place] for place in places]
+    seen = dict(zip(names, values, strict=True))
+    gradients, evidence = make(plan, losses, keeps, noise, seen)
     return gradients, evidence, game.generator.buffers()
 
 
-def _one_by_one(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evidence | None]:
-    """Each mutation's gradient where logits depend on several samples.
+def _one_by_one(
+    plan: Plan, losses: Sequence[Loss], keeps: bool, noise: Tensor, seen: Seen
+) -> tuple[list[Tensor], Evidence | None]:
+    """Each loss's gradient where logits depend on several samples.
 
     By the chain rule a loss reaches the generator through its derivative by the samples alone.
     """
     game = plan.game
     fake = game.generate(noise)
     shown = fake.detach().requires_grad_()
-    seen = {**seen, **look(game, plan.read(), shown, "fake")}
+    seen = {**seen, **look(game, read_by(losses), shown, "fake")}
     slopes = [
-        torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in plan.losses
+        torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in losses
     ]
     gradients = [game.generator.gradient(fake, slope, keep=True) for slope in slopes]
-    return gradients, Evidence(fake.detach(), None) if plan.keeps == BRED else None
+    return gradients, Evidence(fake.detach(), None) if keeps else None
 
 
-def _weighted(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evidence | None]:
-    """Each mutation's gradient where every sample has a logit s_i of its own.
+def _weighted(
+    plan: Plan, losses: Sequence[Loss], keeps: bool, noise: Tensor, seen: Seen
+) -> tuple[list[Tensor], Evidence | None]:
+    """Each loss's gradient where every sample has a logit s_i of its own.
 
     A loss L reaches the weights as sum_i dL/ds_i ds_i/dtheta: the slopes ds_i/dx_i are the same for
     all, and so is all that flows back through a generator whose samples are made one by one. A loss
@@ -87,21 +100,21 @@ def _weighted(plan: Plan, noise: Tensor, seen: Seen) -> tuple[list[Tensor], Evid
     game, traits = plan.game, plan.traits
     fake, made = _taped(game.generator, game.generate, noise, traits.generator_tape)
     shown = fake.detach().requires_grad_()
-    halves = plan.keeps == BRED and plan.halves
+    halves = keeps and plan.halves
     logits, tape = _taped(game.discriminator, game.logits, shown, halves)
     ones = torch.ones_like(logits)
     if tape is None:
         slope = torch.autograd.grad(logits, shown, ones)[0]
     else:
         tape_back, (slope,) = tape.back(logits, ones, [shown])
-    spread = _spread(game.generator, fake, made, slope, "fake_features" in plan.read())
+    spread = _spread(game.generator, fake, made, slope, "fake_features" in read_by(losses))
     gradients = [
         _through_features(game, loss, fake, shown, seen)
         if "fake_features" in reads(loss)
         else spread(_value_and_derivative(loss, logits.detach(), seen)[1])
-        for loss in plan.losses
+        for loss in losses
     ]
-    if plan.keeps != BRED:
+    if not keeps:
         return gradients, None
     half = None
     if tape is not None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from egan.breeding import breed
 from egan.engines import engines
 from egan.environment import Environment, half, sight_kernel
 from egan.games import Unconditional
@@ -16,7 +17,7 @@ from egan.losses import mutations, objectives, reads
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
 from egan.traits import find_traits
-from egan.variation import Plan, Scene
+from egan.variation import Member, Plan, Scene
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -53,11 +54,12 @@ def plan_of(kind="plain", generator=None, discriminator=None, **changes):
     )
     plan = Plan(
         game=game, traits=find_traits(game, (2,)), seed=7, mu=2,
-        names=list(READERS), losses=list(READERS.values()), batch=8,
+        names=list(READERS), moves=[], losses=list(READERS.values()), batch=8,
         betas=BETAS, moments="inherited", quality=lambda logits: logits.sigmoid().mean(),
         objective=objectives["minimax"], gamma=0.5, samples=10, shared_noise=True,
     )  # fmt: skip
-    return dataclasses.replace(plan, **changes)
+    plan = dataclasses.replace(plan, **changes)
+    return dataclasses.replace(plan, moves=[(place,) for place in range(len(plan.losses))])
 
 
 def scene(plan):
@@ -85,7 +87,7 @@ def brood(engine, plan, parent, environment, real, slot=1):
     plan.game.discriminator.load(environment.weights, environment.buffers)
     seen = sight_kernel(plan.game, names, BESIDE)
     scene = Scene(environment, real, known, GENERATION, LR, BESIDE, seen)
-    (found,) = engines[engine].breed(plan, [(slot, parent)], scene)
+    (found,) = breed(engines[engine], [Member(parent, slot, plan, scene)])
     return found.children
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from egan.breeding import breed
 from egan.engines import engines
 from egan.games import Unconditional
 from egan.networks import Flat, Tape
 from egan.traits import find_traits
-from egan.variation import Scene
+from egan.variation import Member, Scene
 
 
 def game_of(generator=None, discriminator=None):
@@ -171,7 +172,7 @@ def test_a_network_that_changes_its_way_is_computed_without_the_tape(make):
     Fickle.short = True
     scene = Scene(state.environment, None, None, 0, 0.01)
     (shared,), (slow,) = (
-        engines[name].breed(world.plan, [(0, state.population[0])], scene)
+        breed(engines[name], [Member(state.population[0], 0, world.plan, scene)])
         for name in ("shared", "reference")
     )
     for one, other in zip(shared.children, slow.children, strict=True):
