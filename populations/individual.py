@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +42,8 @@ class Individual:
         mutation: what made it from its parent, "initial" for the first generation.
         fitness: quality and diversity; not valid until judged.
         total: the scalar that selection by total fitness reads; nan until judged.
+        cases: fitness on each group of the samples, the same groups for all individuals of a
+            generation; empty where it is not taken apart.
         judged_on: samples that it was judged on.
         finite: whether all its numbers are finite; None where nobody looked; never saved.
         evidence: what judging it left for others to learn from; never saved.
@@ -55,16 +58,20 @@ class Individual:
     mutation: str = "initial"
     fitness: Fitness = field(default_factory=Fitness)
     total: float = math.nan
+    cases: tuple[float, ...] = ()
     judged_on: int = 0
     finite: bool | None = None
     evidence: Any = None
 
-    def judged(self, quality: float, diversity: float, gamma: float) -> None:
+    def judged(
+        self, quality: float, diversity: float, gamma: float, cases: Sequence[float] = ()
+    ) -> None:
         """Record the fitness; one that is not finite stays invalid and is never selected."""
         total = quality + gamma * diversity if gamma else quality
-        if all(map(math.isfinite, (quality, diversity, total))):
+        if all(map(math.isfinite, (quality, diversity, total, *cases))):
             self.fitness.values = (quality, diversity)
             self.total = total
+            self.cases = tuple(cases)
 
 
 def pack(individual: Individual) -> dict[str, Any]:

@@ -2,21 +2,24 @@
 
 They return references and may name a child twice (tournaments do); nothing mutates a survivor.
 Children without a valid fitness are sorted out before (see `select`), since DEAP's comparisons do
-not order NaN.
+not order NaN. DEAP's selections by several numbers, or by numbers other than the fitness, are given
+light stand-ins for the children.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from deap import tools
 
 from populations.individual import Individual, is_finite
+from populations.ranking import mid_ranks
 from populations.registry import lookup
 
 Population = list[Individual]
+PRESSURE = 1.5  # of linear ranking; at 2, its highest, it would choose as tournaments of two do
 
 
 def best(children: Sequence[Individual], count: int) -> Population:
@@ -39,17 +42,90 @@ def at_random(children: Sequence[Individual], count: int) -> Population:
     return random.sample(children, count)
 
 
+def lexicase(children: Sequence[Individual], count: int) -> Population:
+    """Group by group of samples in random order, who is near the best (epsilon-lexicase).
+
+    La Cava et al. (2016), automatic and dynamic: near is within the median absolute deviation of
+    those still in. It keeps specialists, who are best on few groups and poor on average. A child
+    that was judged on no groups (`Individual.cases`) has its total as its only case.
+    """
+    cases = [child.cases or (child.total,) for child in children]
+    return _through(tools.selAutomaticEpsilonLexicase, children, cases, count)
+
+
+def roulette(children: Sequence[Individual], count: int) -> Population:
+    """In proportion to the total fitness above the worst total, drawn with replacement.
+
+    Window scaling (Grefenstette, 1986): totals may be negative and have no zero of their own. The
+    worst is never drawn, unless all are equal: then the draw is uniform.
+    """
+    worst = min(child.total for child in children)
+    above = [child.total - worst for child in children]
+    return _spin(children, above if any(above) else [1.0] * len(above), count)
+
+
+def rank(children: Sequence[Individual], count: int) -> Population:
+    """In proportion to a linear function of the rank by total fitness, drawn with replacement.
+
+    Linear ranking (Baker, 1985): of n children the best is drawn with probability 1.5 / n, the
+    worst with 0.5 / n; equals share their ranks. The scale of the fitness plays no part.
+    """
+    ranks = mid_ranks([child.total for child in children])
+    return _spin(children, [2 - PRESSURE + 2 * (PRESSURE - 1) * each for each in ranks], count)
+
+
+class Marks(NamedTuple):
+    """What DEAP reads of a fitness: numbers, and their signs."""
+
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+class StandIn(NamedTuple):
+    """A child with other marks than its fitness."""
+
+    fitness: Marks
+    child: Individual
+
+
+def _spin(children: Sequence[Individual], shares: Sequence[float], count: int) -> Population:
+    return _through(tools.selRoulette, children, [(each,) for each in shares], count)
+
+
+def _through(
+    choose: Callable[[list[StandIn], int], list[StandIn]],
+    children: Sequence[Individual],
+    values: Sequence[tuple[float, ...]],
+    count: int,
+) -> Population:
+    """The children that a selection of DEAP's chooses by these values, all maximised."""
+    marks = [Marks(each, (1.0,) * len(each)) for each in values]
+    chosen = choose(list(map(StandIn, marks, children)), count)
+    return [one.child for one in chosen]
+
+
 class Selection(NamedTuple):
-    """A way to choose survivors, and whether it reads the fitness (otherwise none is computed)."""
+    """A way to choose survivors, and what must be known of the children for it.
+
+    Attributes:
+        choose: of children, how many.
+        reads_fitness: otherwise none is computed.
+        needs: beside the total fitness: "diversity" as an objective of its own, or the "cases" of
+            `Individual`.
+    """
 
     choose: Callable[[Sequence[Individual], int], Population]
     reads_fitness: bool = True
+    needs: Literal["", "diversity", "cases"] = ""
 
 
 selections: dict[str, Selection] = {
     "best": Selection(best),
     "tournament": Selection(tournament),
-    "nsga2": Selection(nsga2),
+    "rank": Selection(rank),
+    "roulette": Selection(roulette),
+    "lexicase": Selection(lexicase, needs="cases"),
+    "nsga2": Selection(nsga2, needs="diversity"),
     "random": Selection(at_random, reads_fitness=False),
 }
 

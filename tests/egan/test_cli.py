@@ -86,7 +86,7 @@ WRONG = [
     ("evolve --preset papper", "unknown preset 'papper': did you mean 'paper'? valid are default, "
      "gradient-only, paper, released-pytorch, released-theano.", 2),
     ("evolve --population.selection bst", "unknown selection 'bst': did you mean 'best'? valid are "
-     "best, nsga2, random, tournament.", 2),
+     "best, lexicase, nsga2, random, rank, roulette, tournament.", 2),
     ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are dask, "
      "processes, serial.", 2),
     ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are r1, r2.", 2),

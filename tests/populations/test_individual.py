@@ -22,7 +22,7 @@ def individual():
         finite=True,
         evidence=torch.ones(2, 2),
     )
-    one.judged(0.25, -1.5, 0.5)
+    one.judged(0.25, -1.5, 0.5, [0.5, 0.0, -2.0])
     return one
 
 
@@ -47,6 +47,7 @@ def test_packing_and_unpacking_loses_nothing_but_what_serves_one_generation(save
     assert other.fitness.valid
     assert other.fitness.values == (0.25, -1.5)
     assert other.total == 0.25 + 0.5 * -1.5
+    assert other.cases == (0.5, 0.0, -2.0)
     assert other.evidence is None
     assert other.finite is None
 
@@ -78,6 +79,14 @@ def test_a_fitness_that_is_not_finite_stays_invalid(bad, gamma, place):
     one.judged(*values, gamma)
     assert not one.fitness.valid
     assert math.isnan(one.total)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_fitness_that_is_not_finite_on_one_group_stays_invalid(bad):
+    one = Individual(torch.zeros(2))
+    one.judged(0.5, 0.5, 1.0, (0.5, bad))
+    assert not one.fitness.valid
+    assert one.cases == ()
 
 
 def test_a_total_that_overflows_makes_the_fitness_invalid():

@@ -1,6 +1,8 @@
 """Selections choose by what they promise, and never what is broken."""
 
 import math
+import operator
+import random
 from collections import Counter
 
 import pytest
@@ -14,10 +16,27 @@ from populations.selection import Selection, best, resolve, select, selections
 REPEATS = 30  # of selections that draw
 
 
-def child(number, quality, diversity=0.0, gamma=1.0):
+def child(number, quality, diversity=0.0, gamma=1.0, cases=()):
     one = Individual(torch.zeros(2), number=number)
-    one.judged(quality, diversity, gamma)
+    one.judged(quality, diversity, gamma, cases)
     return one
+
+
+def by_cases(*rows):
+    """Children whose total is the mean of their cases."""
+    return [child(number, sum(row) / len(row), cases=row) for number, row in enumerate(rows)]
+
+
+def shares(name, totals, draws=20_000):
+    """How often each child is drawn, as shares."""
+    children = [child(number, total) for number, total in enumerate(totals)]
+    with seeded(0, 0, "test"):
+        counts = Counter(numbers(selections[name].choose(children, draws)))
+    return [counts[number] / draws for number in range(len(totals))]
+
+
+def dominates(one, other):
+    return one != other and all(map(operator.ge, one, other))
 
 
 def numbers(population):
@@ -44,6 +63,8 @@ def broken_fitness():
         child(201, 9.0, math.inf),
         child(202, math.inf, math.inf),
         child(203, 9.0, math.nan, gamma=0.0),
+        child(205, 9.0, 9.0, cases=(9.0, math.nan)),
+        child(206, 9.0, 9.0, cases=(math.inf, 9.0)),
         Individual(torch.zeros(2), number=204),
     ]
 
@@ -69,7 +90,8 @@ def test_a_child_with_weights_that_are_not_finite_never_survives(name):
 
 @pytest.mark.parametrize("name", [name for name in selections if selections[name].reads_fitness])
 def test_a_child_whose_fitness_is_not_finite_never_survives(name):
-    children = [*broken_fitness(), *(child(number, number) for number in range(4))]
+    fit = [child(number, number, cases=(number, -number)) for number in range(4)]
+    children = [*broken_fitness(), *fit]
     for draw in range(REPEATS):
         assert set(numbers(choose(name, children, 3, draw))) <= {0, 1, 2, 3}
 
@@ -138,6 +160,88 @@ def test_nsga2_thins_a_front_where_it_is_crowded():
     survivors = numbers(choose("nsga2", children, 3))
     assert {0, 3} < set(survivors)
     assert len(set(survivors) & {1, 2}) == 1
+
+
+def test_nsga2_keeps_whole_fronts_before_it_thins_one():
+    draw = random.Random(0)
+    for _ in range(REPEATS):
+        values = [(draw.randrange(8), draw.randrange(8)) for _ in range(14)]
+        children = [child(number, *each) for number, each in enumerate(values)]
+        front = {
+            number
+            for number, each in enumerate(values)
+            if not any(dominates(other, each) for other in values)
+        }
+        for count in (len(front), 3, 10):
+            survivors = set(numbers(choose("nsga2", children, count)))
+            assert survivors <= front if count <= len(front) else survivors >= front
+
+
+def test_lexicase_keeps_a_specialist_that_truncation_loses():
+    # 3 is by far the best on the third group and has the lowest total.
+    children = by_cases((5, 5, 0), (5.1, 5, 0.1), (5, 5.1, 0), (0, 0, 9))
+    assert 3 not in numbers(choose("best", children, 3))
+    assert children[3].total == min(one.total for one in children)
+    with seeded(0, 0, "test"):
+        counts = Counter(numbers(selections["lexicase"].choose(children, 3000)))
+    # The third group comes first in a third of the orders, and leaves the specialist alone.
+    assert counts[3] / 3000 == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_lexicase_takes_those_within_the_median_absolute_deviation_for_equals():
+    # On the first group the deviation is 1, and so 9 is as good as 10; on the second it is 2, and 2
+    # as good as 4. Child 1 is near the best on both; without tolerance 0 or 2 would win.
+    children = by_cases((10, 0), (9, 2), (8, 4))
+    with seeded(0, 0, "test"):
+        counts = Counter(numbers(selections["lexicase"].choose(children, 3000)))
+    assert set(counts) == {1}
+
+
+def test_lexicase_reads_the_total_of_children_judged_on_no_groups():
+    children = [child(number, quality) for number, quality in enumerate((0.0, 1.0, 9.0, 0.5))]
+    assert numbers(choose("lexicase", children, 3)) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("totals", "expected"),
+    [
+        ((1.0, 2.0, 4.0), (0, 1 / 4, 3 / 4)),
+        ((-7.0, -6.0, -4.0), (0, 1 / 4, 3 / 4)),
+        ((-1e-9, 0.0, 2e-9), (0, 1 / 4, 3 / 4)),
+        ((5.0, -3.0, 5.0, 1.0), (0.4, 0, 0.4, 0.2)),
+        ((-3.0, -3.0, -3.0), (1 / 3, 1 / 3, 1 / 3)),
+        ((0.0, 0.0), (1 / 2, 1 / 2)),
+    ],
+)
+def test_roulette_draws_in_proportion_to_the_total_above_the_worst(totals, expected):
+    # Of 20,000 draws a share has a standard deviation of at most 0.0035.
+    assert shares("roulette", totals) == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("totals", "expected"),
+    [
+        ((1.0, 2.0, 3.0), (1 / 6, 2 / 6, 3 / 6)),
+        ((-1.0, -2.0, -1000.0), (3 / 6, 2 / 6, 1 / 6)),
+        ((0.0, 9.0, 9.0, -1.0), (5 / 24, 1 / 3, 1 / 3, 1 / 8)),
+        ((2.0, 2.0, 2.0), (1 / 3, 1 / 3, 1 / 3)),
+    ],
+)
+def test_rank_draws_in_proportion_to_a_line_over_the_ranks(totals, expected):
+    assert shares("rank", totals) == pytest.approx(expected, abs=0.015)
+
+
+def test_rank_reads_no_scale_and_roulette_does():
+    totals = (-2.0, 0.5, 1.0, 3.0)
+    stretched = [math.exp(4 * total) - 50 for total in totals]
+    assert shares("rank", totals) == shares("rank", stretched)
+    assert shares("roulette", totals)[2] > 10 * shares("roulette", stretched)[2]
+
+
+def test_selections_that_need_more_than_the_total_say_so():
+    needs = {name: each.needs for name, each in selections.items() if each.needs}
+    assert needs == {"lexicase": "cases", "nsga2": "diversity"}
+    assert all(selections[name].reads_fitness for name in needs)
 
 
 def test_a_bare_callable_is_a_selection_that_reads_the_fitness():
