@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import rankdata
+import numpy as np
 
 
 def mid_ranks(values: Sequence[float]) -> list[float]:
@@ -18,5 +18,7 @@ def mid_ranks(values: Sequence[float]) -> list[float]:
     """
     if len(values) < 2:
         return [0.5] * len(values)
-    ranks: list[float] = ((rankdata(values) - 1) / (len(values) - 1)).tolist()
+    ordered = np.sort(values)
+    below, up_to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    ranks: list[float] = ((below + up_to - 1) / 2 / (len(values) - 1)).tolist()
     return ranks

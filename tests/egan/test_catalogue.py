@@ -11,6 +11,7 @@ from egan.networks import networks
 from egan.penalties import penalties
 from egan.presets import presets
 from egan.scores import scores
+from populations.choice import choices
 from populations.executors import executors
 from populations.selection import selections
 
@@ -24,6 +25,7 @@ REGISTRIES = {
     "data sets": data_sets,
     "executors": executors,
     "selections": selections,
+    "choices": choices,
     "scores": scores,
     "presets": presets,
 }

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from scipy.stats import rankdata
 
 from populations.ranking import mid_ranks
 
@@ -20,6 +21,11 @@ from populations.ranking import mid_ranks
 )
 def test_a_rank_is_the_share_of_the_others_below_with_ties_counted_half(values, expected):
     assert mid_ranks(values) == expected
+
+
+def test_ranks_are_those_of_scipy_scaled():
+    values = [math.sin(7 * each) // 0.1 for each in range(60)]
+    assert mid_ranks(values) == pytest.approx((rankdata(values) - 1) / 59, abs=1e-15)
 
 
 def test_ranks_are_plain_numbers():
