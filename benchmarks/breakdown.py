@@ -20,7 +20,8 @@ import torch
 from benchmarks.generation_cost import BRED, CASES, FREE, Case, worlds_of
 from benchmarks.presets import commit
 from egan.engines import reference, shared
-from egan.evolution import State, advance
+from egan.evolution import advance
+from egan.state import State
 from egan.world import World
 
 PHASES = ("real half", "breeding", "judging", "discriminator", "rest")

@@ -32,13 +32,14 @@ from benchmarks.pairs import convolutional32
 from benchmarks.presets import commit
 from egan.assembly import make_world
 from egan.cost import Counter
-from egan.evolution import State, evolve
+from egan.evolution import evolve
 from egan.kernels import as_written
 from egan.losses import mutations, objectives
 from egan.penalties import Step
 from egan.presets import configure
 from egan.settings import merge
 from egan.snapshot import start
+from egan.state import State
 from egan.world import World
 
 Settings = dict[str, Any]

@@ -112,7 +112,7 @@ def follow(world: World, every: int, until: int, seed: int) -> list[Row]:
     for reached, happened in evolve(state, world, until):
         if reached.generation % every == 0:
             environment = world.settle(state.environment)
-            scene = world.scene(environment, state.generation)
+            scene = world.scene(state, environment)
             full, _ = fitness_of(ways["full"], happened.offspring, scene)
             for name, plan in ways.items():
                 found, flops = fitness_of(plan, happened.offspring, scene)

@@ -14,7 +14,6 @@ from egan.assembly import make_game
 from egan.config import Config
 from egan.data import describe
 from egan.directory import Directory
-from egan.evolution import State
 from egan.generator import Generator, exported, load_weights
 from egan.interrupts import threads
 from egan.presets import configure
@@ -22,6 +21,7 @@ from egan.run import OnGeneration, check_fertile, run_in, run_in_memory
 from egan.scores import evaluate
 from egan.settings import merge, plain
 from egan.snapshot import open_state, start
+from egan.state import State
 from egan.together import evolve_together, make_worlds
 from egan.world import World
 

@@ -17,13 +17,16 @@ from egan.fitness import qualities
 from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
-from egan.losses import Loss, Objective, mutations, objectives, reads
+from egan.losses import Objective, mutations, objectives, reads
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
+from egan.perturbations import perturbations, perturbs
 from egan.scores import applicable, scores
 from egan.traits import find_traits
 from egan.variation import BRED, JUDGED, Plan
 from egan.world import Shared, World
+from populations.choice import Choice, choices
+from populations.choice import resolve as resolve_choice
 from populations.errors import UsageError
 from populations.executors import executors
 from populations.randomness import generator as keyed
@@ -54,8 +57,8 @@ def make_world(config: Config, source: Any = None) -> World:
         if lookup("penalty", name, penalties) and weight
     ]
     selection = resolve(config.population.selection)
-    if config.population.selection == "nsga2" and not config.fitness.gamma:
-        raise UsageError("nsga2 needs two objectives: fitness.gamma must be above 0.")
+    choice = resolve_choice(config.variation.choice)
+    _check_selection(config, selection, choice)
     if config.fitness.race:
         _check_race(config, selection)
     judge = config.records.judge
@@ -65,7 +68,7 @@ def make_world(config: Config, source: Any = None) -> World:
             f"{', '.join(applicable(data))}."
         )
     _try_on(make_game(config, data.shape, str(device)), data)
-    make = partial(make_plan, config, data.shape, selection.reads_fitness)
+    make = partial(make_plan, config, data.shape, selection, choice)
     shared = Shared(make, str(device))
     plan = shared.get()
     _check_engine(config, plan)
@@ -74,7 +77,7 @@ def make_world(config: Config, source: Any = None) -> World:
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
     known = _knows_real_half(config, plan)
-    world = World(config, data, plan, selection, objective, chosen, known, device, executor)
+    world = World(config, data, plan, selection, choice, objective, chosen, known, device, executor)
     if engines[config.execution.engine].compiles:
         check_compiled(world)
     if not free:
@@ -83,12 +86,19 @@ def make_world(config: Config, source: Any = None) -> World:
         return fastest(world)
 
 
-def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, device: str) -> Plan:
+def make_plan(
+    config: Config, shape: tuple[int, ...], selection: Selection, choice: Choice, device: str
+) -> Plan:
     """What breeding needs to know of a configuration."""
     variation, judging = config.variation, config.fitness
-    losses = [_mutation(name) for name in variation.mutations]
+    moves = [_moves(name) for name in variation.mutations]
+    losses = list({
+        id(move): move for each in moves for move in each if not perturbs(move)
+    }.values())  # fmt: skip
+    count = len(moves) if choice == choices["all"] else variation.children
+    compete = config.population.parents == "compete"
+    to_select = (count > 1 or compete) and selection.reads_fitness
     lookup("engine", config.execution.engine, engines)
-    to_select = len(losses) > 1 and reads_fitness
     game = make_game(config, shape, device)
     traits = find_traits(game, shape)
     if engines[config.execution.engine].compiles:
@@ -99,7 +109,10 @@ def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, devic
         seed=config.seed,
         mu=config.population.mu,
         names=[spell(name) for name in variation.mutations],
-        moves=[(place,) for place in range(len(losses))],
+        moves=[
+            [move if perturbs(move) else losses.index(move) for move in each] * variation.steps
+            for each in moves
+        ],
         losses=losses,
         batch=variation.batch,
         betas=(variation.beta1, variation.beta2),
@@ -107,25 +120,39 @@ def make_plan(config: Config, shape: tuple[int, ...], reads_fitness: bool, devic
         quality=lookup("quality", judging.quality, qualities),
         objective=lookup("objective", config.environment.objective, objectives),
         gamma=judging.gamma,
-        samples=judging.samples if to_select else 0,
+        samples=judging.samples if to_select or choice.reads_gains else 0,
         shared_noise=judging.shared_noise,
         precision=getattr(torch, judging.precision),
         race=judging.race,
         chunks=judging.chunks,
         keeps=config.environment.fakes,
+        parents_too=choice.reads_gains or compete,
+        chain=selection.chain,
+        cases=judging.groups if selection.needs == "cases" else 0,
+        strength=variation.strength,
+        gradient_noise=variation.gradient_noise,
+        adaptation=variation.adaptation,
     )
     return replace(plan, halves=_keeps_halves(config, plan))
 
 
-def _mutation(name: Any) -> Loss:
-    loss: Loss = lookup("mutation", name, mutations)
+def _moves(name: Any) -> list[Any]:
+    """What a mutation does, one after the other: losses to step on, and perturbations."""
+    parts = name.split("+") if isinstance(name, str) else [name]
+    return [_move(part.strip() if isinstance(part, str) else part) for part in parts]
+
+
+def _move(name: Any) -> Any:
+    found = lookup("mutation", name, {**mutations, **perturbations})
+    if perturbs(found):
+        return found
     try:
-        names = reads(loss)
+        names = reads(found)
     except ValueError as error:
         raise UsageError(f"the mutation {spell(name)!r}: {error}.") from error
     if not any(each.startswith("fake") for each in names):
         raise UsageError(f"the mutation {spell(name)!r} reads no fakes: it moves no generator.")
-    return loss
+    return found
 
 
 def _penalised(config: Config) -> bool:
@@ -179,6 +206,27 @@ def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
     )
 
 
+def _check_selection(config: Config, selection: Selection, choice: Choice) -> None:
+    """Whether what selection reads is there."""
+    name, samples = spell(config.population.selection), config.fitness.samples
+    if selection.needs == "diversity" and not config.fitness.gamma:
+        raise UsageError(f"{name} needs two objectives: fitness.gamma must be above 0.")
+    if selection.needs == "cases" and samples % config.fitness.groups:
+        raise UsageError(
+            f"{name} compares {config.fitness.groups} equal groups of samples (fitness.groups): "
+            f"fitness.samples is {samples} and must be a multiple."
+        )
+    if selection.chain and config.population.parents == "compete":
+        raise UsageError(
+            f"{name} accepts the first child as it is: it needs population.parents = 'die'."
+        )
+    if selection.chain and choice.reads_gains:
+        raise UsageError(
+            f"{name} makes one mutation after the other: variation.choice must be one that reads "
+            "no gains, such as 'all'."
+        )
+
+
 def _check_race(config: Config, selection: Selection) -> None:
     if selection is not selections["best"]:
         raise UsageError(
@@ -206,6 +254,11 @@ def _check_race(config: Config, selection: Selection) -> None:
 
 def _check_sight(config: Config, plan: Plan, data: Data) -> None:
     """Whether losses find what they read."""
+    if plan.keeps == BRED and not all(isinstance(moves[0], int) for moves in plan.moves):
+        raise UsageError(
+            "environment.fakes is 'bred': every mutation must begin with a loss, for whose step a "
+            "parent makes fakes."
+        )
     if plan.read() & {"fake_features", "real_features"}:
         if not hasattr(plan.game, "features"):
             raise UsageError(f"the game {config.game!r} has no features, which mutations read.")

@@ -6,33 +6,46 @@ An engine gives gradients and fitness; what is done with them is the same under 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from egan.engines import Engine
 from egan.variation import (
     INHERITED,
     Brood,
+    Evidence,
     Member,
+    Slopes,
+    anew,
     heir,
+    perturbed,
     pool_moments,
     settle_fitness,
     stepped,
 )
+from populations.individual import Individual, is_finite
 
 
 def breed(engine: Engine, parents: Sequence[Member]) -> list[Brood]:
-    """The children of each parent, judged.
+    """The children of each parent, judged; and the parents too, where that is wanted.
 
     Args:
         engine: computes gradients and fitness.
         parents: of one run or of several, whose plans differ in their seeds only; not changed.
     """
+    plan = parents[0].plan
+    if plan.chain:
+        return [chain(engine, each) for each in parents]
     broods = vary(engine, parents)
-    candidates = [
-        parent._replace(individual=child)
-        for parent, brood in zip(parents, broods, strict=True)
-        for child in brood.children
-    ]
-    judge(engine, candidates)
+    if plan.parents_too:
+        broods = [
+            replace(brood, parent=anew(each.individual))
+            for each, brood in zip(parents, broods, strict=True)
+        ]
+    judge(engine, [
+        each._replace(individual=one)
+        for each, brood in zip(parents, broods, strict=True)
+        for one in brood.candidates()
+    ])  # fmt: skip
     return broods
 
 
@@ -43,6 +56,36 @@ def judge(engine: Engine, candidates: Sequence[Member]) -> None:
     settle_fitness([each.individual for each in candidates], found, plan.gamma)
 
 
+def chain(engine: Engine, parent: Member) -> Brood:
+    """A parent's mutations one after the other, a child taking its place where it is fitter.
+
+    The first child is accepted as it is; every other is the child of the last one accepted, and is
+    accepted where it is fitter. The aliased lists of the authors' Theano code make this of a
+    generation of one parent.
+    """
+    plan, scene = parent.plan, parent.scene
+    evidence: Evidence | None = None
+    best: Individual | None = None
+    children: list[Individual] = []
+    for turn, mutation in enumerate(scene.mutations(plan, parent.slot)):
+        link = parent._replace(
+            individual=best or parent.individual,
+            scene=replace(scene, chosen={parent.slot: (mutation,)}),
+            phase=turn * plan.phases(),
+        )
+        (brood,) = vary(engine, [link])
+        judge(engine, [link._replace(individual=child) for child in brood.children])
+        (child,) = brood.children
+        children.append(child)
+        evidence = evidence or brood.evidence
+        fit = child.fitness.valid if plan.samples else is_finite(child)
+        if fit and (best is None or child.total > best.total):
+            best = child
+    if plan.moments != INHERITED:
+        pool_moments(parent.individual, children)
+    return Brood(children, evidence, accepted=[best] if best else [])
+
+
 def vary(engine: Engine, parents: Sequence[Member]) -> list[Brood]:
     """The children of each parent by its mutations, not judged yet.
 
@@ -50,7 +93,7 @@ def vary(engine: Engine, parents: Sequence[Member]) -> list[Brood]:
     """
     mutations = [each.scene.mutations(each.plan, each.slot) for each in parents]
     broods = _moved(engine, parents, mutations, 0)
-    for phase in range(1, max(len(moves) for moves in parents[0].plan.moves)):
+    for phase in range(1, parents[0].plan.phases()):
         _move_on(engine, parents, mutations, broods, phase)
     for parent, brood in zip(parents, broods, strict=True):
         if parent.plan.moments != INHERITED:
@@ -72,32 +115,37 @@ def _move_on(
         for place, mutation in enumerate(chosen)
         if phase < len(parent.plan.moves[mutation])
     ]
-    members = [parent._replace(individual=children[place]) for children, place, parent, _ in places]
+    members = [
+        parent._replace(individual=children[place], phase=parent.phase + phase)
+        for children, place, parent, _ in places
+    ]
     moved = _moved(engine, members, [[mutation] for *_, mutation in places], phase)
     for (children, place, *_), brood in zip(places, moved, strict=True):
         (children[place],) = brood.children
 
 
 def _moved(
-    engine: Engine,
-    members: Sequence[Member],
-    mutations: Sequence[Sequence[int]],
-    phase: int,
+    engine: Engine, members: Sequence[Member], mutations: Sequence[Sequence[int]], number: int
 ) -> list[Brood]:
     """What each member becomes by the move of that number of each of its mutations."""
     members = [
-        each._replace(
-            losses=tuple(each.plan.moves[mutation][phase] for mutation in chosen),
-            phase=each.phase + phase,
-        )
+        each._replace(losses=each.plan.steps_on(chosen, number))
         for each, chosen in zip(members, mutations, strict=True)
     ]
+    differ = [each for each in members if each.losses]
+    found = iter(engine.differentiate(differ) if differ else [])
     broods = []
-    for each, chosen, slopes in zip(members, mutations, engine.differentiate(members), strict=True):
-        drafts = [each.individual if phase else heir(each, mutation) for mutation in chosen]
-        children = [
-            stepped(each, draft, gradient, slopes.buffers)
-            for draft, gradient in zip(drafts, slopes.gradients, strict=True)
-        ]
+    for each, chosen in zip(members, mutations, strict=True):
+        slopes = next(found) if each.losses else Slopes([], {})
+        gradients = iter(slopes.gradients)
+        children = []
+        for mutation in chosen:
+            child = each.individual if number else heir(each, mutation)
+            move = each.plan.moves[mutation][number]
+            children.append(
+                stepped(each, child, next(gradients), slopes.buffers)
+                if isinstance(move, int)
+                else perturbed(each, child, move)
+            )
         broods.append(Brood(children, slopes.evidence))
     return broods

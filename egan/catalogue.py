@@ -12,6 +12,7 @@ from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import networks
 from egan.penalties import penalties
+from egan.perturbations import perturbations
 from egan.presets import presets
 from egan.scores import scores
 from populations.choice import choices
@@ -24,6 +25,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     """Kinds, such as "mutations", to names to one line."""
     plain: dict[str, Mapping[str, Any]] = {
         "mutations": mutations,
+        "perturbations": perturbations,
         "penalties": penalties,
         "qualities": qualities,
         "networks": networks,

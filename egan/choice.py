@@ -13,6 +13,7 @@ from egan.config import Config
 from egan.engines import engines
 from egan.environment import Environment
 from egan.kernels import as_written, sentence
+from egan.state import State
 from egan.world import World, members_of, pairs_of
 from populations.errors import UsageError
 from populations.individual import Individual
@@ -57,12 +58,12 @@ def check_compiled(world: World) -> None:
         UsageError: the operations cannot be listed, or the lists compute something else.
     """
     compiled = world.plan.game.compiled
-    population, environment = world.first_population()
+    state = State(0, *world.first_population())
     compiled.lists_only = True
     try:
-        offspring, environment, _ = _generation(world, population, environment, 0)
-        parents = offspring[: world.plan.mu]
-        listed = _generation(world, parents, environment, 1)
+        offspring, environment, _ = _generation(world, state)
+        state = State(1, offspring[: world.plan.mu], environment)
+        listed = _generation(world, state)
     except UsageError:
         raise
     except Exception as error:  # whatever PyTorch raises where an operation cannot be replayed
@@ -72,7 +73,7 @@ def check_compiled(world: World) -> None:
         ) from error
     compiled.lists_only = False
     with as_written(world.plan.game):
-        written = _generation(world, parents, environment, 1)
+        written = _generation(world, state)
     pairs = zip(_measures(*listed), _measures(*written), strict=True)
     if not all(_close(*each) for each in pairs):
         raise UsageError(
@@ -85,17 +86,15 @@ def check_compiled(world: World) -> None:
 Bred = tuple[list[Individual], Environment, dict[str, float]]
 
 
-def _generation(
-    world: World, parents: list[Individual], environment: Environment, generation: int
-) -> Bred:
+def _generation(world: World, state: State) -> Bred:
     """The children of a generation in this process, and what the discriminator learns from some."""
-    environment = world.settle(environment)
-    scene = world.scene(environment, generation)
-    broods = breed(engines[USUAL], members_of(world.plan, pairs_of(parents), scene))
-    offspring, lesson = world.gather(broods, scene)
-    teachers = offspring[: world.plan.mu]
-    environment, learning = world.adapt(environment, teachers, generation, lesson)
-    return offspring, environment, learning
+    environment = world.settle(state.environment)
+    scene = world.scene(state, environment)
+    members = members_of(world.plan, pairs_of(state.population), scene)
+    litter = world.gather(breed(engines[USUAL], members), scene, state.population)
+    teachers = litter.children[: world.plan.mu]
+    environment, learning = world.adapt(environment, teachers, state.generation, litter.lesson)
+    return litter.children, environment, learning
 
 
 def _measures(
@@ -115,14 +114,14 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 def _trial(usual: World, other: World) -> dict[str, list[float]]:
     """Seconds of breeding by either, the first time left out."""
-    population, environment = usual.first_population()
-    environment = usual.settle(environment)
+    state = State(0, *usual.first_population())
+    environment = usual.settle(state.environment)
     times: dict[str, list[float]] = {USUAL: [], OTHER: []}
     began = time.perf_counter()
     for turn in range(ROUNDS + 1):
         for name, each in ((USUAL, usual), (OTHER, other)):
             before = time.perf_counter()
-            each.breed(population, environment, 0)
+            each.breed(state, environment)
             times[name].append(time.perf_counter() - before)
         if turn and time.perf_counter() - began > SECONDS:
             break

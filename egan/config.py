@@ -43,6 +43,9 @@ class Population(Settings, group="population"):
     """Parents; each has one child per mutation in every generation."""
     selection: str = "best"
     """How survivors are chosen among the children (`egan list`)."""
+    parents: Literal["die", "compete"] = "die"
+    """Whether parents die (comma selection, the paper), or are judged again beside their children
+    on today's discriminator and the same noise, and may survive (plus selection)."""
     initial: Literal["independent", "identical"] = "independent"
     """Whether the first parents are initialised each for itself or as copies of one."""
     average: float = setting(0.999, low=0, below=1)
@@ -54,10 +57,17 @@ class Population(Settings, group="population"):
 
 @dataclass(frozen=True)
 class Variation(Settings, group="variation"):
-    """How children are made: one optimiser step (Adam) on one loss each."""
+    """How children are made: optimiser steps (Adam) on losses, and perturbations of weights."""
 
     mutations: Names = Names(("minimax", "heuristic", "least-squares"))
-    """Losses, one child each, separated by commas (`egan list`)."""
+    """One child each, separated by commas: losses or perturbations (`egan list`), or several in a
+    row, such as `heuristic+noise`."""
+    choice: str = "all"
+    """By which mutations a parent has children (`egan list`)."""
+    children: int = setting(1, low=1)
+    """Children of a parent, where a choice is made among the mutations."""
+    steps: int = setting(1, low=1)
+    """Times that a child makes the moves of its mutation in a generation, each on fresh noise."""
     batch: int = setting(128, low=1)
     """Noise samples per step."""
     lr: float = setting(8e-3, above=0)
@@ -69,6 +79,14 @@ class Variation(Settings, group="variation"):
     moments: Literal["inherited", "mutation"] = "inherited"
     """Adam's moments: a child inherits its parent's, or every mutation has its own that advance
     with each of its children, selected or not (as released for Theano)."""
+    strength: float = setting(0.02, low=0)
+    """Of perturbations: deviation of `noise` over the root mean square of each layer's weights."""
+    gradient_noise: float = setting(0.0, low=0)
+    """Gaussian noise on every gradient: its deviation over the root mean square of each layer's
+    derivatives; siblings then step in directions of their own. 0: none."""
+    adaptation: float = setting(0.0, low=0)
+    """Self-adaptation: individuals carry a learning rate and betas of their own, which mutate
+    log-normally with this deviation before a child's step. 0: they have none."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,8 @@ class Judging(Settings, group="fitness"):
     """Weight of diversity; 0: diversity is not computed."""
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
+    groups: int = setting(8, low=2)
+    """Equal groups of the samples, whose qualities `lexicase` compares one by one."""
     samples: int = setting(128, low=1)
     """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True
@@ -214,6 +234,13 @@ class Config(Settings):
     def _check_combinations(self) -> None:
         if not self.variation.mutations:
             raise UsageError("variation.mutations is empty: name at least one loss.")
+        if self.variation.choice != "all" and self.variation.children > len(
+            self.variation.mutations
+        ):
+            raise UsageError(
+                f"variation.children is {self.variation.children}: variation.mutations has only "
+                f"{len(self.variation.mutations)} to choose from."
+            )
         if self.environment.batch % self.population.mu:
             raise UsageError(
                 f"environment.batch is {self.environment.batch}: it must be a multiple of "

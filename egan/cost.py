@@ -14,8 +14,9 @@ from torch.utils.flop_counter import flop_registry
 
 from egan.choice import USUAL, with_engine
 from egan.engines import engines
-from egan.evolution import State, advance, evolve
+from egan.evolution import advance, evolve
 from egan.kernels import as_written
+from egan.state import State
 from egan.world import World
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from egan.environment import Environment
-from egan.world import Lesson, World
-from populations.individual import Individual, without_evidence
+from egan.state import Generation, State
+from egan.world import Litter, World
+from populations.individual import without_evidence
 from populations.randomness import borrowed
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Everything that changes: what a checkpoint holds.
-
-    Attributes:
-        generation: how many are done.
-        population: the parents, the fittest first where they were judged.
-        environment: the discriminator.
-        barren: generations in a row that left no finite child.
-    """
-
-    generation: int
-    population: list[Individual]
-    environment: Environment
-    barren: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Generation:
-    """What happened in one generation: all children, who of them survived, how D learned."""
-
-    offspring: list[Individual]
-    survivors: list[Individual]
-    learning: dict[str, float]
 
 
 def evolve(state: State, world: World, until: int) -> Iterator[tuple[State, Generation]]:
@@ -54,8 +29,8 @@ def advance(state: State, world: World) -> tuple[State, Generation]:
     """
     with borrowed():
         environment, learning = meet(state, world)
-        offspring, lesson = world.breed(state.population, environment, state.generation)
-        return conclude(state, world, environment, learning, offspring, lesson)
+        litter = world.breed(state, environment)
+        return conclude(state, world, environment, learning, litter)
 
 
 def meet(state: State, world: World) -> tuple[Environment, dict[str, float]]:
@@ -73,19 +48,19 @@ def conclude(
     world: World,
     environment: Environment,
     learning: dict[str, float],
-    offspring: list[Individual],
-    lesson: Lesson,
+    litter: Litter,
 ) -> tuple[State, Generation]:
     """Selection, and the discriminator's turn where it comes last."""
     now, parents = state.generation, state.population
-    survivors = world.select(offspring, parents, now)
+    survivors = world.select(litter, now)
     if not world.environment_first:
-        environment, learning = world.adapt(environment, survivors or parents, now, lesson)
+        environment, learning = world.adapt(environment, survivors or parents, now, litter.lesson)
     state = replace(
         state,
         generation=now + 1,
         population=without_evidence(survivors) or parents,
         environment=environment,
         barren=0 if survivors else state.barren + 1,
+        history=world.remember(state.history, litter),
     )
-    return state, Generation(offspring, survivors, learning)
+    return state, Generation(litter.children, survivors, learning)

@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from egan.evolution import Generation, State
 from egan.settings import flatten
+from egan.state import Generation, State
 from populations.individual import Individual
 from populations.lineage import pedigree, shares
 
@@ -27,13 +27,16 @@ BAR_FORMAT = (
 BAR_EVERY = 20  # generations between updates of the bar's text
 
 
-def row_of(state: State, happened: Generation, mutations: list[str], seconds: float) -> Row:
+def row_of(
+    state: State, happened: Generation, mutations: list[str], origins: list[str], seconds: float
+) -> Row:
     """What one generation was, as plain numbers.
 
     Args:
         state: after the generation.
         happened: its children, survivors and the discriminator's steps.
         mutations: all names, in order.
+        origins: of survivors: these names, and others that are not mutations.
         seconds: since the run began, interruptions left out.
     """
     judged = [child for child in happened.offspring if child.fitness.valid]
@@ -45,7 +48,7 @@ def row_of(state: State, happened: Generation, mutations: list[str], seconds: fl
             name: _fitness([child for child in judged if child.mutation == name])
             for name in mutations
         },
-        "selection": shares((one.mutation for one in happened.survivors), mutations),
+        "selection": shares(map(happened.origin, happened.survivors), origins),
         "population": pedigree(state.population),
         "environment": happened.learning,
         "barren": state.barren,

@@ -10,13 +10,13 @@ import safetensors.torch
 
 from egan.assembly import make_game
 from egan.directory import Directory
-from egan.evolution import State
 from egan.generator import Generator
 from egan.monitor import Board, Log, Row, read_log
 from egan.pictures import draw
 from egan.scores import evaluate, reference, scores
 from egan.settings import plain
 from egan.snapshot import Best, freeze
+from egan.state import State
 from egan.world import World
 from populations import checkpoint
 from populations.individual import Individual

@@ -12,7 +12,7 @@ from egan.assembly import make_game, make_world
 from egan.config import Config
 from egan.cost import estimate
 from egan.directory import Directory, locked, reconcile
-from egan.evolution import State, evolve
+from egan.evolution import evolve
 from egan.findings import judge, record_scores
 from egan.generator import Generator, exported, load_weights
 from egan.interrupts import Stop, stoppable, threads
@@ -21,6 +21,7 @@ from egan.pictures import animate, draw
 from egan.presets import configure
 from egan.recorder import Recorder
 from egan.snapshot import open_state, start
+from egan.state import State
 from egan.world import World
 from populations.errors import RunError, UsageError
 
@@ -57,7 +58,7 @@ def advance(
     try:
         for reached, happened in evolve(state, world, config.generations):
             seconds = recorder.seconds if recorder else time.monotonic() - began
-            row = row_of(reached, happened, list(world.plan.names), seconds)
+            row = row_of(reached, happened, list(world.plan.names), world.origins(), seconds)
             del happened  # see evolve
             if recorder:
                 recorder.record(reached, row)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from egan.directory import Directory
 from egan.environment import Environment
-from egan.evolution import State
 from egan.networks import Flat
+from egan.state import State
 from egan.world import World
 from populations import checkpoint
 from populations.errors import RunError, UsageError
@@ -68,6 +68,7 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
     return {
         "generation": state.generation,
         "barren": state.barren,
+        "history": [list(pair) for pair in state.history],
         "population": [pack(one) for one in state.population],
         "environment": dict(vars(state.environment)),
         "best": best and {**vars(best), "individual": pack(best.individual)},
@@ -90,7 +91,9 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
     best = saved["best"] and Best(
         **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
     )
-    return State(saved["generation"], population, environment, saved["barren"]), best or None
+    history = [(name, gain) for name, gain in saved.get("history", ())]
+    state = State(saved["generation"], population, environment, saved["barren"], history)
+    return state, best or None
 
 
 def _check_fit(

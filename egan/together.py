@@ -13,10 +13,10 @@ from egan.choice import AUTO, OTHER, with_engine
 from egan.config import Config
 from egan.engines import engines
 from egan.environment import Environment
-from egan.evolution import Generation, State, conclude, meet
-from egan.world import Lesson, World, members_of, pairs_of
+from egan.evolution import conclude, meet
+from egan.state import Generation, State
+from egan.world import Litter, World, members_of, pairs_of
 from populations.errors import UsageError
-from populations.individual import Individual
 from populations.randomness import borrowed
 
 
@@ -67,17 +67,17 @@ def _advance(states: Sequence[State], worlds: Sequence[World]) -> list[tuple[Sta
     met = [meet(state, world) for state, world in zip(states, worlds, strict=True)]
     bred = _breed(states, worlds, [environment for environment, _ in met])
     return [
-        conclude(state, world, *before, *made)
+        conclude(state, world, *before, made)
         for state, world, before, made in zip(states, worlds, met, bred, strict=True)
     ]
 
 
 def _breed(
     states: Sequence[State], worlds: Sequence[World], environments: Sequence[Environment]
-) -> list[tuple[list[Individual], Lesson]]:
+) -> list[Litter]:
     """`World.breed` of all runs at once."""
     scenes = [
-        world.scene(environment, state.generation)
+        world.scene(state, environment)
         for state, world, environment in zip(states, worlds, environments, strict=True)
     ]
     members = [
@@ -86,6 +86,6 @@ def _breed(
     ]
     broods = iter(breed(engines[OTHER], [each for group in members for each in group]))
     return [
-        world.gather(list(islice(broods, len(group))), scene)
-        for world, group, scene in zip(worlds, members, scenes, strict=True)
+        world.gather(list(islice(broods, len(group))), scene, state.population)
+        for world, state, group, scene in zip(worlds, states, members, scenes, strict=True)
     ]

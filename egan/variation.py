@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,12 +13,15 @@ from torch import Tensor
 from egan.environment import Environment, Half
 from egan.losses import Loss, Objective, read_by
 from egan.optimizer import adam, fresh_moments
+from egan.perturbations import Perturbation, gradient_noise
 from egan.traits import Traits
-from populations.individual import Individual, finite_moments, soundness
+from populations.individual import Fitness, Individual, Moments, finite_moments, soundness
 from populations.lineage import child_number
 from populations.randomness import generator as keyed
+from populations.randomness import seeded
 
 INHERITED = "inherited"
+MOST = 100.0  # times the scheduled learning rate that an individual's own may reach
 JUDGED, BRED = "judged", "bred"
 
 
@@ -31,8 +35,8 @@ class Plan:
         seed: the run's.
         mu: parents.
         names: of the mutations, in order.
-        moves: of each mutation, one after the other: places in `losses`.
-        losses: those on which moves are steps.
+        moves: of each mutation, one after the other: places in `losses`, or perturbations.
+        losses: those on which moves are optimiser steps.
         batch: noise samples of a step.
         betas: Adam's.
         moments: "inherited" or "mutation".
@@ -46,6 +50,13 @@ class Plan:
         chunks: equal parts of the samples in a race.
         keeps: whose samples the discriminator will learn from: "fresh" (none), "judged", "bred".
         halves: whether those samples keep their half of the objective's gradient too.
+        parents_too: whether parents are judged again beside their children.
+        chain: whether a parent's mutations follow each other (see `breeding.chain`).
+        cases: equal groups of the judged samples whose qualities selection reads; 0: it reads none.
+        strength: of perturbations, in units of each layer's root mean square.
+        gradient_noise: on each gradient, in the same units of the gradient.
+        adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
+            none.
     """
 
     game: Any
@@ -53,7 +64,7 @@ class Plan:
     seed: int
     mu: int
     names: Sequence[str]
-    moves: Sequence[Sequence[int]]
+    moves: Sequence[Sequence[int | Perturbation]]
     losses: Sequence[Loss]
     batch: int
     betas: tuple[float, float]
@@ -68,6 +79,21 @@ class Plan:
     chunks: int = 8
     keeps: str = "fresh"
     halves: bool = False
+    parents_too: bool = False
+    chain: bool = False
+    cases: int = 0
+    strength: float = 0.0
+    gradient_noise: float = 0.0
+    adaptation: float = 0.0
+
+    def phases(self) -> int:
+        """Moves of the mutation that has most of them."""
+        return max(len(moves) for moves in self.moves)
+
+    def steps_on(self, mutations: Iterable[int], number: int) -> tuple[int, ...]:
+        """Places of the losses on which these mutations step in their move of that number."""
+        moves = [self.moves[mutation][number] for mutation in mutations]
+        return tuple(move for move in moves if isinstance(move, int))
 
     def read(self) -> frozenset[str]:
         """What the mutations read, of `losses.READABLE`."""
@@ -87,7 +113,8 @@ class Scene:
             engine shares it.
         generation: the current one.
         lr: learning rate of this generation.
-        chosen: places of the mutations by which each parent has children; None: all.
+        chosen: by the place of a parent, those of the mutations by which it has children; None:
+            all.
     """
 
     environment: Environment
@@ -97,7 +124,7 @@ class Scene:
     lr: float
     beside: Tensor | None = None
     seen: Mapping[str, Tensor] | None = None
-    chosen: Sequence[Sequence[int]] | None = None
+    chosen: Mapping[int, Sequence[int]] | None = None
 
     def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
         """Places of the mutations by which the parent at that place has children."""
@@ -119,10 +146,23 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Brood:
-    """The children of one parent, and what breeding them made for the discriminator."""
+    """The children of one parent.
+
+    Attributes:
+        children: all of them.
+        evidence: what breeding them made for the discriminator.
+        parent: the parent as it was judged again, where it was.
+        accepted: the one in which a chain ended, where there was one.
+    """
 
     children: list[Individual]
     evidence: Evidence | None
+    parent: Individual | None = None
+    accepted: list[Individual] | None = None
+
+    def candidates(self) -> list[Individual]:
+        """Who is judged: the children, and the parent where it is."""
+        return self.children + ([self.parent] if self.parent else [])
 
 
 class Member(NamedTuple):
@@ -181,13 +221,18 @@ def breeding_noise(member: Member) -> Tensor:
 
 def heir(member: Member, mutation: int) -> Individual:
     """A child before its first move; it still shares its parent's memory."""
-    plan, parent = member.plan, member.individual
-    number = child_number(member.scene.generation, member.slot, mutation, plan.mu, len(plan.names))
+    plan, parent, generation = member.plan, member.individual, member.scene.generation
+    number = child_number(generation, member.slot, mutation, plan.mu, len(plan.names))
     key = INHERITED if plan.moments == INHERITED else plan.names[mutation]
+    rates = parent.rates
+    if plan.adaptation:
+        random = keyed(plan.seed, generation, "rates", number)
+        rates = mutated_rates(rates, plan.betas, plan.adaptation, random)
     return Individual(
         weights=parent.weights,
         buffers=parent.buffers,
         moments={key: parent.moments.get(key) or fresh_moments(parent.weights)},
+        rates=rates,
         number=number,
         parent=parent.number,
         mutation=plan.names[mutation],
@@ -198,10 +243,75 @@ def stepped(
     member: Member, child: Individual, gradient: Tensor, buffers: Mapping[str, Tensor]
 ) -> Individual:
     """The child after one optimiser step; all its memory is its own."""
+    plan, rates = member.plan, child.rates
+    if plan.gradient_noise:
+        gradient = _layerwise(member, child, gradient, gradient_noise, plan.gradient_noise)
     ((key, moments),) = child.moments.items()
-    weights, moments = adam(child.weights, moments, gradient, member.scene.lr, member.plan.betas)
+    lr, betas = member.scene.lr, plan.betas
+    if rates:
+        lr, betas = lr * rates["lr"], (rates["beta1"], rates["beta2"])
+    weights, moments = adam(child.weights, moments, gradient, lr, betas)
     own = {name: each.clone() for name, each in buffers.items()}
     return replace(child, weights=weights, buffers=own, moments={key: moments})
+
+
+def perturbed(member: Member, child: Individual, perturbation: Perturbation) -> Individual:
+    """The child after a perturbation of its weights; all its memory is its own."""
+    weights = _layerwise(member, child, child.weights, perturbation, member.plan.strength)
+    own = {name: each.clone() for name, each in child.buffers.items()}
+    return replace(child, weights=weights, buffers=own, moments=_copied(child.moments))
+
+
+def _layerwise(
+    member: Member, child: Individual, vector: Tensor, change: Perturbation, strength: float
+) -> Tensor:
+    """A vector like the weights, changed tensor by tensor; draws are keyed on the child."""
+    plan = member.plan
+    role = member.role("perturbation")
+    with seeded(plan.seed, member.scene.generation, role, child.number):
+        made = change(list(plan.game.generator.views(vector).values()), strength)
+    return torch.cat([each.reshape(-1) for each in made])
+
+
+def mutated_rates(
+    rates: Mapping[str, float],
+    betas: tuple[float, float],
+    deviation: float,
+    random: torch.Generator,
+) -> dict[str, float]:
+    """An individual's own rates after a log-normal mutation, as in self-adaptive evolution.
+
+    Schwefel (1981): a rate is multiplied by e^(deviation * N(0, 1)). The betas mutate by their
+    distance from 1, the reciprocal of the number of steps that they remember, which stays in
+    [0.0001, 1].
+
+    Args:
+        rates: `lr` (a factor of the scheduled learning rate), `beta1`, `beta2`; empty: the run's.
+        betas: Adam's, of the run.
+        deviation: of the logarithm.
+        random: what is drawn from.
+    """
+    factors = (deviation * torch.randn(3, generator=random, dtype=torch.float64)).exp().tolist()
+    old = rates or {"lr": 1.0, "beta1": betas[0], "beta2": betas[1]}
+    lr = min(MOST, max(1 / MOST, old["lr"] * factors[0]))
+    beta1, beta2 = (
+        1 - min(1.0, max(1e-4, (1 - old[name]) * factor))
+        for name, factor in zip(("beta1", "beta2"), factors[1:], strict=True)
+    )
+    return {"lr": lr, "beta1": beta1, "beta2": beta2}
+
+
+def anew(individual: Individual) -> Individual:
+    """The same individual, to be judged again."""
+    return replace(
+        individual,
+        fitness=Fitness(),
+        total=math.nan,
+        cases=(),
+        judged_on=0,
+        finite=None,
+        evidence=None,
+    )
 
 
 def pool_moments(parent: Individual, children: Sequence[Individual]) -> None:
@@ -209,39 +319,45 @@ def pool_moments(parent: Individual, children: Sequence[Individual]) -> None:
 
     Moments that are not finite die with the child that made them.
     """
-    made = {name: moments for child in children for name, moments in child.moments.items()}
+    made = {child.mutation: child.moments[child.mutation] for child in children}
     pool = {
         **parent.moments,
         **{name: moments for name, moments in made.items() if finite_moments(moments)},
     }
     for child in children:
-        child.moments = {
-            name: {
-                part: value.clone() if isinstance(value, Tensor) else value
-                for part, value in moments.items()
-            }
-            for name, moments in pool.items()
+        child.moments = _copied(pool)
+
+
+def _copied(moments: Mapping[str, Moments]) -> dict[str, Moments]:
+    """Moments in memory of their own."""
+    return {
+        name: {
+            part: value.clone() if isinstance(value, Tensor) else value
+            for part, value in each.items()
         }
+        for name, each in moments.items()
+    }
 
 
 def settle_fitness(
-    children: Sequence[Individual], found: Sequence[tuple[Tensor, Tensor]], gamma: float
+    children: Sequence[Individual], found: Sequence[Sequence[Tensor]], gamma: float
 ) -> None:
     """Give children their fitness, and note whether they are finite, in one transfer to the host.
 
     Args:
         children: with weights and moments.
-        found: quality and diversity of each, scalars; empty where nobody is judged.
+        found: quality, diversity and cases of each, scalars; empty where nobody is judged.
         gamma: weight of diversity.
     """
     sound = _soundness(children)
-    rows = [torch.stack([*pair]) for pair in found]
+    rows = [torch.stack([*each]) for each in found]
     columns = torch.stack(rows).to(torch.float64) if rows else sound.new_zeros((len(children), 0))
     table = torch.cat([sound.to(torch.float64)[:, None], columns], dim=1).tolist()
-    for child, (finite, *pair) in zip(children, table, strict=True):
+    for child, (finite, *row) in zip(children, table, strict=True):
         child.finite = bool(finite)
-        if pair:
-            child.judged(pair[0], pair[1], gamma)
+        if row:
+            child.judged(row[0], row[1], gamma)
+            child.cases = tuple(row[2:])
 
 
 def note_finite(children: Sequence[Individual]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from egan.kernels import run
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
+from egan.state import PARENT, State
 from egan.variation import Brood, Evidence, Member, Plan, Scene
+from populations.choice import Choice, History, choices, remember
 from populations.executors import local_device
 from populations.individual import Individual
 from populations.randomness import borrowed, seeded
@@ -84,6 +87,25 @@ class Lesson:
 
 
 @dataclass(frozen=True, eq=False)
+class Litter:
+    """All children of a generation.
+
+    Attributes:
+        children: of all parents.
+        again: the parents as they were judged beside them, where they were.
+        pool: who may survive.
+        roots: the parent of the population from which each of the pool descends, by number.
+        lesson: what breeding knows of the discriminator's next step.
+    """
+
+    children: list[Individual]
+    again: list[Individual]
+    pool: list[Individual]
+    roots: dict[int, Individual]
+    lesson: Lesson
+
+
+@dataclass(frozen=True, eq=False)
 class World:
     """Game, data, operators and executor of a run.
 
@@ -92,6 +114,7 @@ class World:
         data: the real samples.
         plan: how children are made and judged; its game is this process's workplace.
         selection: who survives.
+        choice: by which mutations parents have children.
         objective: what the discriminator minimises.
         penalties: pairs of weight and penalty.
         knows_real_half: whether the discriminator's first step may use judging's real half.
@@ -103,6 +126,7 @@ class World:
     data: Data
     plan: Plan
     selection: Selection
+    choice: Choice
     objective: Objective
     penalties: list[tuple[float, Any]]
     knows_real_half: bool
@@ -115,9 +139,23 @@ class World:
         return self.config.first == "environment"
 
     @property
+    def parents_compete(self) -> bool:
+        """Whether parents may survive beside their children."""
+        return self.config.population.parents == "compete"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a parent has children by some of the mutations only."""
+        return self.choice != choices["all"]
+
+    @property
     def judged(self) -> bool:
         """Whether there is anything to select by fitness."""
         return self.plan.samples > 0
+
+    def origins(self) -> list[str]:
+        """What a survivor may come from: each mutation, and its being a parent still."""
+        return [*self.plan.names, *([PARENT] if self.parents_compete else [])]
 
     def settle(self, environment: Environment) -> Environment:
         """The environment as a generation's children will meet it."""
@@ -162,29 +200,67 @@ class World:
             rows.append(row)
         return environment, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
-    def breed(
-        self, parents: list[Individual], environment: Environment, generation: int
-    ) -> tuple[list[Individual], Lesson]:
-        """All children of all parents, judged, and what the discriminator may learn from it."""
-        scene, pairs = self.scene(environment, generation), pairs_of(parents)
+    def breed(self, state: State, environment: Environment) -> Litter:
+        """All children of all parents, judged, and what the discriminator may learn from them.
+
+        Args:
+            state: before the generation.
+            environment: that its children meet, settled.
+        """
+        scene, pairs = self.scene(state, environment), pairs_of(state.population)
         groups = [pairs] if self.executor.together else [[pair] for pair in pairs]
         engine = self.config.execution.engine
         found = self.executor(breed_task, [(engine, group, scene) for group in groups])
         broods = [brood for group in found for brood in group]
         if not self.executor.together:  # they may come from other devices
             broods = mapped(partial(torch.Tensor.to, device=self.device), broods)
-        return self.gather(broods, scene)
+        return self.gather(broods, scene, state.population)
 
-    def gather(self, broods: list[Brood], scene: Scene) -> tuple[list[Individual], Lesson]:
-        """The children of all broods, and what the discriminator may learn from them."""
+    def gather(self, broods: list[Brood], scene: Scene, parents: list[Individual]) -> Litter:
+        """All broods together."""
+        children = [child for brood in broods for child in brood.children]
+        again = [brood.parent for brood in broods if brood.parent]
+        lines = [self._line(brood) for brood in broods]
+        roots = {
+            one.number: parent for line, parent in zip(lines, parents, strict=True) for one in line
+        }
         lesson = Lesson(
             [brood.evidence for brood in broods if brood.evidence],
             scene.real_half if self.knows_real_half else None,
         )
-        return [child for brood in broods for child in brood.children], lesson
+        return Litter(children, again, [one for line in lines for one in line], roots, lesson)
 
-    def scene(self, environment: Environment, generation: int) -> Scene:
+    def _line(self, brood: Brood) -> list[Individual]:
+        """Who of a brood, and its parent, may survive."""
+        if brood.accepted is not None:
+            return brood.accepted
+        return brood.candidates() if self.parents_compete else brood.children
+
+    def remember(self, history: History, litter: Litter) -> History:
+        """The history with what this generation's mutations gained over their parents."""
+        before = {one.number: one.total for one in litter.again if one.fitness.valid}
+        gains = [
+            (child.mutation, child.total - before[child.parent] if child.fitness.valid else -inf)
+            for child in litter.children
+            if child.parent in before
+        ]
+        return remember(history, gains, len(self.plan.names)) if self.choice.reads_gains else []
+
+    def chosen(self, history: History, generation: int) -> dict[int, list[int]] | None:
+        """By each parent's place, those of the mutations by which it has children; None: all."""
+        if not self.chooses:
+            return None
+        names, count, found = list(self.plan.names), self.config.variation.children, {}
+        for slot in range(self.plan.mu):
+            turn = generation * self.plan.mu + slot
+            with seeded(self.config.seed, generation, "choice", slot):
+                chosen = self.choice.choose(history, names, count, turn)
+            found[slot] = sorted(map(names.index, chosen))
+        return found
+
+    def scene(self, state: State, environment: Environment) -> Scene:
         """What the children of a generation will meet."""
+        generation = state.generation
         real = known = beside = seen = None
         shares = engines[self.config.execution.engine].shares
         if self.judged and self.plan.gamma:
@@ -204,7 +280,7 @@ class World:
         # Who shares what samples gave need not send them to other processes.
         return Scene(
             environment, None if known else real, known, generation, lr,
-            None if seen else beside, seen,
+            None if seen else beside, seen, self.chosen(state.history, generation),
         )  # fmt: skip
 
     def _look(
@@ -218,18 +294,15 @@ class World:
             )
         return found
 
-    def select(
-        self, offspring: list[Individual], parents: list[Individual], generation: int
-    ) -> list[Individual]:
+    def select(self, litter: Litter, generation: int) -> list[Individual]:
         """The survivors, best first, with the averages of their lineages brought up to date."""
         with seeded(self.config.seed, generation, "selection"):
-            survivors = select(self.selection, offspring, self.plan.mu, self.judged)
+            survivors = select(self.selection, litter.pool, self.plan.mu, self.judged)
         if survivors:  # fewer than mu: the lines that are left share the places
             survivors = [survivors[place % len(survivors)] for place in range(self.plan.mu)]
         if self.judged:
             survivors = sorted(survivors, key=lambda one: -one.total)
-        by_number = {parent.number: parent for parent in parents}
-        return [self._averaged(one, by_number[one.parent], generation) for one in survivors]
+        return [self._averaged(one, litter.roots[one.number], generation) for one in survivors]
 
     def first_population(self) -> tuple[list[Individual], Environment]:
         """Parents and discriminator with initial weights keyed on the seed."""

@@ -37,6 +37,7 @@ class Individual:
         buffers: what a network keeps beside its parameters (batch-norm statistics), by name.
         moments: optimiser memories by name: one named "inherited", or one a mutation.
         average: running average of the weights along the lineage; None where it is not kept.
+        rates: the optimiser's rates that it carries itself, by name; empty: the run's.
         number: unique in its run; parents have smaller numbers than their children.
         parent: the parent's number, -1 for the first generation.
         mutation: what made it from its parent, "initial" for the first generation.
@@ -53,6 +54,7 @@ class Individual:
     buffers: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
     average: Tensor | None = None
+    rates: dict[str, float] = field(default_factory=dict)
     number: int = 0
     parent: int = -1
     mutation: str = "initial"

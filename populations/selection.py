@@ -74,6 +74,15 @@ def rank(children: Sequence[Individual], count: int) -> Population:
     return _spin(children, [2 - PRESSURE + 2 * (PRESSURE - 1) * each for each in ranks], count)
 
 
+def chained(children: Sequence[Individual], count: int) -> Population:
+    """Each parent's last accepted child: one mutation after the other, accepted if fitter.
+
+    What the aliased lists of the authors' Theano code make of a generation of one parent: the first
+    child is accepted as it is, and each one accepted is the parent of the next.
+    """
+    return list(children[:count])
+
+
 class Marks(NamedTuple):
     """What DEAP reads of a fitness: numbers, and their signs."""
 
@@ -112,11 +121,14 @@ class Selection(NamedTuple):
         reads_fitness: otherwise none is computed.
         needs: beside the total fitness: "diversity" as an objective of its own, or the "cases" of
             `Individual`.
+        chain: whether a parent's children are made and accepted one after the other, so that one
+            of them at most is left to survive.
     """
 
     choose: Callable[[Sequence[Individual], int], Population]
     reads_fitness: bool = True
     needs: Literal["", "diversity", "cases"] = ""
+    chain: bool = False
 
 
 selections: dict[str, Selection] = {
@@ -126,6 +138,7 @@ selections: dict[str, Selection] = {
     "roulette": Selection(roulette),
     "lexicase": Selection(lexicase, needs="cases"),
     "nsga2": Selection(nsga2, needs="diversity"),
+    "chain": Selection(chained, chain=True),
     "random": Selection(at_random, reads_fitness=False),
 }
 

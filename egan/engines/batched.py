@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import Found, judging_noise, judging_precision
+from egan.engines.judging import Found, cases, judging_noise, judging_precision
 from egan.environment import Half
 from egan.fitness import diversity
 from egan.losses import value
@@ -92,17 +92,18 @@ def judge(members: Sequence[Member]) -> list[Found]:
             half = halves[place] if plan.halves else None
             each.individual.evidence = Evidence(samples[place].clone(), half)
     qualities = [_quality(each, own) for each, own in zip(members, logits.detach(), strict=True)]
-    if not known:
-        return [(quality, torch.zeros_like(quality)) for quality in qualities]
-    pairs = zip(known, halves, strict=True)
-    varieties = [diversity(real.gradient + fake.gradient) for real, fake in pairs]
-    return list(zip(qualities, varieties, strict=True))
+    varieties = [
+        diversity(real.gradient + fake.gradient) for real, fake in zip(known, halves, strict=True)
+    ] or [torch.zeros_like(quality[0]) for quality in qualities]
+    pairs = zip(qualities, varieties, strict=True)
+    return [(quality, variety, *groups) for (quality, *groups), variety in pairs]
 
 
-def _quality(each: Member, logits: Tensor) -> Tensor:
+def _quality(each: Member, logits: Tensor) -> list[Tensor]:
+    """The quality of all samples, and of each group of them where that is read."""
     index = 0 if each.plan.shared_noise else each.individual.number
     with seeded(each.plan.seed, each.scene.generation, "judging", index):
-        return each.plan.quality(logits)
+        return [each.plan.quality(logits), *cases(each.plan, logits)]
 
 
 def _judging_noise(each: Member) -> Tensor:

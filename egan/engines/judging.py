@@ -19,7 +19,8 @@ from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
-Found = tuple[Tensor, Tensor]
+Found = Sequence[Tensor]
+"""Quality, diversity and cases (see `Individual`), scalars."""
 Shown = tuple[Tensor, Tensor, Half | None]
 """Samples, their logits and, where it is wanted, the fake half of the objective on them; of an
 objective that does not separate, the whole."""
@@ -45,15 +46,21 @@ def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[
     if plan.race:
         note_finite(children)
         return race(plan, children, scene)
-    found = []
+    found: list[Found] = []
     for child in children:
         with _on_stage(plan, child, scene) as noise:
             ((samples, logits, half),) = _show(plan, child, scene, noise)
         child.judged_on = plan.samples
-        found.append(_fitness(plan, scene, logits, half.gradient if half else None))
+        pair = _fitness(plan, scene, logits, half.gradient if half else None)
+        found.append([*pair, *cases(plan, logits)])
         if plan.keeps == JUDGED:
             child.evidence = Evidence(samples, half if plan.halves else None)
     return found
+
+
+def cases(plan: Plan, logits: Tensor) -> list[Tensor]:
+    """The quality of each group of samples, where selection reads it."""
+    return [plan.quality(each) for each in logits.chunk(plan.cases)] if plan.cases else []
 
 
 @contextmanager
@@ -111,7 +118,9 @@ def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Te
     return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())
 
 
-def _fitness(plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None) -> Found:
+def _fitness(
+    plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None
+) -> tuple[Tensor, Tensor]:
     quality = plan.quality(logits)
     if gradient is None:
         return quality, torch.zeros_like(quality)
@@ -149,7 +158,7 @@ class Runner:
         """The fake half's, over the chunks so far."""
         return None if self.total is None else self.total / len(self.logits)
 
-    def fitness(self) -> Found:
+    def fitness(self) -> tuple[Tensor, Tensor]:
         """Quality and diversity over the chunks so far."""
         return _fitness(self.plan, self.scene, torch.cat(self.logits), self.gradient())
 
@@ -206,7 +215,7 @@ def race(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found
             break
         running = _ahead(plan, running)
         shown *= 2
-    found = []
+    found: list[Found] = []
     for runner in runners:
         runner.child.judged_on = plan.samples * len(runner.logits) // plan.chunks
         if runner not in running:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import judging_noise, judging_precision
+from egan.engines.judging import Found, cases, judging_noise, judging_precision
 from egan.environment import look
 from egan.fitness import diversity
 from egan.losses import Loss, value
@@ -24,7 +24,7 @@ def differentiate(members: Sequence[Member]) -> list[Slopes]:
     return [_differentiate(each) for each in members]
 
 
-def judge(members: Sequence[Member]) -> list[tuple[Tensor, Tensor]]:
+def judge(members: Sequence[Member]) -> list[Found]:
     """Quality and diversity of each member; see `egan.engines`."""
     return [_judge(each.plan, each.individual, each.scene) for each in members]
 
@@ -64,8 +64,8 @@ def _gradient(
     return gradient, game.generator.buffers(), fake.detach()
 
 
-def _judge(plan: Plan, child: Individual, scene: Scene) -> tuple[Tensor, Tensor]:
-    """Quality and diversity of a child, from the whole objective."""
+def _judge(plan: Plan, child: Individual, scene: Scene) -> Found:
+    """Quality, diversity and cases of a child, from the whole objective."""
     game, environment = plan.game, scene.environment
     index = 0 if plan.shared_noise else child.number
     with seeded(plan.seed, scene.generation, "judging", index), judging_precision(plan):
@@ -78,12 +78,13 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> tuple[Tensor, Tensor]
         if plan.keeps == JUDGED:
             child.evidence = Evidence(fake, None)
         quality = plan.quality(logits.detach())
+        groups = cases(plan, logits.detach())
         if scene.real is None:
-            return quality, torch.zeros_like(quality)
+            return quality, torch.zeros_like(quality), *groups
         if plan.objective.whole:
             whole = plan.objective.whole(real=game.logits(scene.real), fake=logits)
-            return quality, diversity(game.discriminator.gradient(whole))
+            return quality, diversity(game.discriminator.gradient(whole)), *groups
         fake_gradient = game.discriminator.gradient(plan.objective.fake(logits))
     with seeded(plan.seed, scene.generation, "judging real"), judging_precision(plan):
         real_gradient = game.discriminator.gradient(plan.objective.real(game.logits(scene.real)))
-    return quality, diversity(real_gradient + fake_gradient)
+    return quality, diversity(real_gradient + fake_gradient), *groups

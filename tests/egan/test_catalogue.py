@@ -9,6 +9,7 @@ from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import networks
 from egan.penalties import penalties
+from egan.perturbations import perturbations
 from egan.presets import presets
 from egan.scores import scores
 from populations.choice import choices
@@ -17,6 +18,7 @@ from populations.selection import selections
 
 REGISTRIES = {
     "mutations": mutations,
+    "perturbations": perturbations,
     "objectives": objectives,
     "penalties": penalties,
     "qualities": qualities,

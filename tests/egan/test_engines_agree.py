@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,8 +108,8 @@ def test_gradients_and_fitness_are_the_references_in_single_precision(make, engi
     settings = settings_of(kind, mu, "fresh", "own", 0.0, torch.float32, engine)
     world, state, other = worlds_of(make, engine, settings)
     environment = world.settle(state.environment)
-    expected, _ = world.breed(state.population, environment, state.generation)
-    found, _ = other.breed(state.population, environment, state.generation)
+    expected = world.breed(state, environment).children
+    found = other.breed(state, environment).children
     parents = {parent.number: parent for parent in state.population}
     for left, right in zip(expected, found, strict=True):
         before = parents[left.parent].moments["inherited"]["mean"]
@@ -155,9 +156,7 @@ def test_under_dropout_mutations_of_all_kinds_see_what_the_references_see(make, 
     ).double()
     world, state, other = worlds_of(make, engine, settings)
     environment = world.settle(state.environment)
-    expected, found = (
-        each.breed(state.population, environment, state.generation)[0] for each in (world, other)
-    )
+    expected, found = (each.breed(state, environment).children for each in (world, other))
     for left, right in zip(expected, found, strict=True):
         torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)
 
@@ -244,7 +243,7 @@ def test_a_generation_costs_what_the_arithmetic_says(make, fakes, real, bound):
 def test_breeding_waits_for_the_device_only_once_for_the_whole_table_of_fitness(make, engine, mu):
     world, state = make({"population": {"mu": mu}, "execution": {"engine": engine}})
     with Waits() as counter:
-        world.breed(state.population, state.environment, 0)
+        world.breed(state, state.environment)
     assert counter.total == 0  # one by one; the table goes over whole
 
 
@@ -265,8 +264,8 @@ def test_noise_of_their_own_gives_the_references_fitness(make, engine, shared_no
     settings = settings_of("plain", 2, "fresh", "own", 0.0)
     settings["fitness"]["shared_noise"] = shared_noise
     world, state, other = worlds_of(make, engine, settings)
-    expected, _ = world.breed(state.population, state.environment, 2)
-    found, _ = other.breed(state.population, state.environment, 2)
+    expected = world.breed(replace(state, generation=2), state.environment).children
+    found = other.breed(replace(state, generation=2), state.environment).children
     for left, right in zip(expected, found, strict=True):
         assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
 
@@ -280,7 +279,7 @@ def test_who_wins_a_race_was_judged_in_full_and_as_without_one(make):
     world, state = make(RACE, {"variation": {"mutations": [*mutations]}})
     other, _ = make(plain, {"variation": {"mutations": [*mutations]}})
     for reached, happened in evolve(state, world, 8):
-        full, _ = other.breed(state.population, state.environment, state.generation)
+        full = other.breed(state.population, state.environment, state.generation, []).children
         for raced, judged in zip(happened.offspring, full, strict=True):
             if raced.fitness.valid:
                 assert raced.judged_on == 64
@@ -313,10 +312,10 @@ def test_chunks_under_batch_norm_are_batches_of_their_own(make):
     settings = settings_of("batch norm", 1, "fresh", "own", 0.0)
     settings["fitness"] |= {"samples": 8, "race": 0.9, "chunks": 4}
     world, state = make(settings)
-    offspring, _ = world.breed(state.population, state.environment, 0)
+    offspring = world.breed(state, state.environment).children
     child = next(child for child in offspring if child.fitness.valid)
     game, plan = world.plan.game, world.plan
-    noise = judging_noise(plan, world.scene(state.environment, 0), 0)
+    noise = judging_noise(plan, world.scene(state, state.environment), 0)
     logits = []
     for chunk in noise.chunk(4):
         game.generator.load(child.weights, child.buffers)
@@ -435,8 +434,8 @@ def test_auto_is_the_shared_engine_where_no_other_fits(make, layers):
 def test_bfloat16_rounds_the_fitness_and_leaves_the_children_alone(make):
     world, state = make()
     other, _ = make({"fitness": {"precision": "bfloat16"}})
-    expected, _ = world.breed(state.population, state.environment, 0)
-    found, _ = other.breed(state.population, state.environment, 0)
+    expected = world.breed(state, state.environment).children
+    found = other.breed(state, state.environment).children
     for left, right in zip(expected, found, strict=True):
         assert torch.equal(left.weights, right.weights)
         assert right.weights.dtype == torch.float32
@@ -476,7 +475,7 @@ def test_a_child_of_nan_fitness_leaves_the_race_in_its_first_round(make):
         return logits.mean() * (math.nan if len(seen) <= 3 else 1.0)
 
     world, state = make({"fitness": {"race": 0.9, "gamma": 0.0, "quality": sour}})
-    offspring, _ = world.breed(state.population, state.environment, 0)
+    offspring = world.breed(state, state.environment).children
     assert offspring[0].judged_on == 4
     assert not offspring[0].fitness.valid
     assert any(child.fitness.valid for child in offspring[1:])
@@ -493,7 +492,7 @@ def test_what_a_loss_draws_is_keyed(make, engine):
         settings = {"variation": {"mutations": [noisy, "minimax"]}, "execution": {"engine": engine}}
         world, state = make(settings)
         torch.manual_seed(noise)
-        offspring, _ = world.breed(state.population, state.environment, 0)
+        offspring = world.breed(state, state.environment).children
         found.append(offspring[0].weights)
     assert torch.equal(*found)
 
@@ -514,7 +513,7 @@ def test_dropout_in_a_race_differs_from_chunk_to_chunk(make):
         {"networks": {"discriminator": critic}},
     )
     masks.clear()
-    world.breed(state.population, state.environment, 0)
+    world.breed(state, state.environment)
     chunks = [mask for mask in masks if len(mask) == 4 * 8]
     assert len({tuple(mask.tolist()) for mask in chunks}) == 8
 
@@ -530,8 +529,8 @@ def test_dropout_draws_the_same_in_every_engine(make, engine):
 
     settings = {"networks": {"generator": maker, "discriminator": critic}}
     world, state, other = worlds_of(make, engine, settings)
-    expected, _ = world.breed(state.population, state.environment, 5)
-    found, _ = other.breed(state.population, state.environment, 5)
+    expected = world.breed(replace(state, generation=5), state.environment).children
+    found = other.breed(replace(state, generation=5), state.environment).children
     for left, right in zip(expected, found, strict=True):
         assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-9)
         torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-8 * LR)

@@ -14,7 +14,9 @@ from egan.data import data_sets
 from egan.evolution import evolve
 from egan.losses import mutations
 from egan.networks import networks
+from egan.perturbations import perturbations
 from egan.presets import presets
+from populations.choice import choices
 from populations.executors import executors
 
 
@@ -53,6 +55,8 @@ NAMES = [
         ("variation.mutations", [each, "vanilla" if each == "minimax" else "minimax"], {})
         for each in mutations
     ],
+    *[("variation.mutations", [each, "minimax"], {}) for each in perturbations],
+    *[("variation.choice", each, {}) for each in choices],
     *[("preset", each, {}) for each in presets],
     *[
         ("population.selection", each, {"population": {"mu": 2}})
@@ -176,7 +180,7 @@ def test_who_goes_first_sees_the_other_unchanged(make, first):
     environment, _ = world.adapt(state.environment, parents, 0)
     assert torch.equal(environment.weights, end.environment.weights)
     met = environment if first == "environment" else state.environment
-    (child,), _ = world.breed(state.population, met, 0)
+    (child,) = world.breed(state, met).children
     assert torch.equal(child.weights, end.population[0].weights)
 
 

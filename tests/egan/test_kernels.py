@@ -74,8 +74,8 @@ def test_compiled_generations_are_those_of_the_shared_engine(make):
     many, _ = make(layers, {"execution": {"engine": "compiled", "executor": "processes"}})
     for _ in range(2):
         environment = world.settle(state.environment)
-        breed = (state.population, environment, state.generation)
-        expected, found, spread = (each.breed(*breed)[0] for each in (world, other, many))
+        breed = (state, environment)
+        expected, found, spread = (each.breed(*breed).children for each in (world, other, many))
         for one, two, three in zip(expected, found, spread, strict=True):
             compare(one.moments["inherited"]["mean"], two.moments["inherited"]["mean"])
             assert two.fitness.values == pytest.approx(one.fitness.values, rel=1e-2)
