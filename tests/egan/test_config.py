@@ -168,7 +168,7 @@ def test_a_message_says_the_whole_range():
 def test_an_unknown_setting_is_answered_with_the_nearest_and_the_valid_ones():
     message = refusal({"variation": {"batchs": 5}})
     assert message.startswith("unknown setting 'variation.batchs': did you mean 'variation.batch'?")
-    assert "valid are variation.batch, variation.beta1," in message
+    assert "valid are variation.adaptation, variation.batch," in message
     assert refusal({"sed": 5}).startswith("unknown setting 'sed': did you mean 'seed'?")
 
 
