@@ -7,7 +7,7 @@ from typing import Any
 
 from egan.data import data_sets
 from egan.engines import engines
-from egan.fitness import qualities
+from egan.fitness import combinations, diversities, qualities
 from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import networks
@@ -28,6 +28,8 @@ def catalogue() -> dict[str, dict[str, str]]:
         "perturbations": perturbations,
         "penalties": penalties,
         "qualities": qualities,
+        "diversities": diversities,
+        "combinations": combinations,
         "networks": networks,
         "games": games,
         "data sets": data_sets,

@@ -1,11 +1,21 @@
-"""Fitness: pure functions of logits and gradients."""
+"""Fitness: pure functions of logits, gradients and samples; larger values are fitter.
+
+Qualities read the logits of fakes. Arguments' names say what a diversity reads, of `SEEN`: `fake`
+and `real` are samples, (n, *shape) each, and `gradient` is that of the discriminator's objective
+(`losses.reads` finds out, `losses.value` calls). Combinations make totals of both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from populations.ranking import mid_ranks
+
+SEEN = ("fake", "real", "gradient")
+NEAREST = 5  # neighbours in a ball of coverage
 
 
 def probability(fake: Tensor) -> Tensor:
@@ -24,7 +34,16 @@ def logit(fake: Tensor) -> Tensor:
     return fake.mean()
 
 
-qualities: dict[str, Callable[[Tensor], Tensor]] = {"probability": probability, "logit": logit}
+def none(fake: Tensor) -> Tensor:
+    """0 for all: children are judged by their diversity alone."""
+    return fake.new_zeros(())
+
+
+qualities: dict[str, Callable[[Tensor], Tensor]] = {
+    "probability": probability,
+    "logit": logit,
+    "none": none,
+}
 
 
 def diversity(gradient: Tensor) -> Tensor:
@@ -40,3 +59,137 @@ def diversity(gradient: Tensor) -> Tensor:
         A scalar in (-inf, inf].
     """
     return -torch.linalg.vector_norm(gradient).log()
+
+
+def pairwise(fake: Tensor) -> Tensor:
+    """Mean absolute difference between two fakes, per dimension: how far apart they lie.
+
+    Li et al. (2021, IE-GAN), who draw 5 partners for each fake; here over all pairs.
+
+    Args:
+        fake: two samples or more.
+
+    Returns:
+        A scalar in [0, inf), in the data's units.
+    """
+    flat = fake.flatten(1)
+    return torch.pdist(flat, p=1).mean() / flat.shape[1]
+
+
+def energy_distance(fake: Tensor, real: Tensor) -> Tensor:
+    """-(2 E|x - y| - E|x - x'| - E|y - y'|): minus the energy distance to the real samples.
+
+    Székely and Rizzo (2013), the U-statistic: pairs within a set are of two different samples. For
+    equal distributions it is 0 on average, at any number of samples; with each sample beside
+    itself, small batches would reward fakes for lying close together.
+
+    Args:
+        fake: two samples or more.
+        real: likewise, not necessarily as many.
+
+    Returns:
+        A scalar in (-inf, inf), in the data's units.
+    """
+    within = _pair_distances(fake).mean() + _pair_distances(real).mean()
+    return (within - 2 * _distances(fake, real).mean()).to(fake.dtype)
+
+
+def kernel_distance(fake: Tensor, real: Tensor) -> Tensor:
+    """-MMD^2 under a Gaussian kernel as wide as the median distance of real samples.
+
+    Gretton et al. (2012), Eq. 3, unbiased. The bandwidth reads no fakes, so that all children of a
+    generation are measured by one kernel.
+
+    Args:
+        fake: two samples or more.
+        real: likewise, not necessarily as many.
+
+    Returns:
+        A scalar in [-2, 2]; NaN where a fake is not finite.
+    """
+    inside, outside = _pair_distances(fake), _pair_distances(real)
+    # Above 0 even where most real samples are the same.
+    scale = 2 * outside.median().square().clamp(min=torch.finfo(outside.dtype).tiny)
+    within, beyond, across = (
+        (-each.square() / scale).exp().mean() for each in (inside, outside, _distances(fake, real))
+    )
+    return (2 * across - within - beyond).to(fake.dtype) + _zero(fake)
+
+
+def coverage(fake: Tensor, real: Tensor) -> Tensor:
+    """Share of real samples with a fake no farther off than their 5th nearest real neighbour.
+
+    Naeem et al. (2020): coverage, with closed balls.
+
+    Args:
+        fake: one sample or more.
+        real: more than five.
+
+    Returns:
+        A scalar in [0, 1]; NaN where a fake is not finite.
+    """
+    # The nearest of a sample's neighbours is itself.
+    radius = _distances(real, real).kthvalue(NEAREST + 1, dim=1).values
+    covered = _distances(fake, real).amin(0) <= radius
+    return covered.to(fake.dtype).mean() + _zero(fake)
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Euclidean distances of all pairs of flattened samples, in float64.
+
+    From one matrix product, which in float64 errs by less than float32 samples are rounded, and is
+    several times faster on images than differences are.
+    """
+    x, y = (each.flatten(1).to(torch.float64) for each in (left, right))
+    return torch.cdist(x, y, compute_mode="use_mm_for_euclid_dist")
+
+
+def _pair_distances(samples: Tensor) -> Tensor:
+    """Those of two different samples, each pair once."""
+    count = len(samples)
+    row, column = torch.triu_indices(count, count, 1, device=samples.device)
+    return _distances(samples, samples)[row, column]
+
+
+def _zero(samples: Tensor) -> Tensor:
+    """0, or NaN where a sample is not finite."""
+    return (samples - samples).mean()
+
+
+Diversity = Callable[..., Tensor]
+
+diversities: dict[str, Diversity] = {
+    "gradient": diversity,
+    "pairwise": pairwise,
+    "energy-distance": energy_distance,
+    "kernel-distance": kernel_distance,
+    "coverage": coverage,
+}
+
+
+def weighted_sum(
+    qualities: Sequence[float], diversities: Sequence[float], gamma: float
+) -> list[float]:
+    """Quality + gamma * diversity (the paper).
+
+    Wang et al. (2018), Eq. 8. What gamma means depends on the scale of both, which drifts.
+    """
+    return [
+        quality + gamma * variety for quality, variety in zip(qualities, diversities, strict=True)
+    ]
+
+
+def ranks(qualities: Sequence[float], diversities: Sequence[float], gamma: float) -> list[float]:
+    """The sum of ranks among the candidates, so that gamma means the same at every scale.
+
+    A rank is the share of the other candidates that one is above, ties counted half. Range
+    [0, 1 + gamma].
+    """
+    return weighted_sum(mid_ranks(qualities), mid_ranks(diversities), gamma)
+
+
+combinations: dict[str, Callable[[Sequence[float], Sequence[float], float], list[float]]] = {
+    "sum": weighted_sum,
+    "ranks": ranks,
+}
+"""Totals of the candidates of a generation, from finite qualities and diversities and gamma."""

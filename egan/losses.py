@@ -226,22 +226,23 @@ mutations: dict[str, Loss] = {
 }
 
 
-def value(loss: Loss, seen: Mapping[str, Tensor]) -> Tensor:
-    """A loss of what it reads of all that is seen, by the names of `READABLE`."""
-    names = reads(loss)
+def value(loss: Loss, seen: Mapping[str, Tensor], readable: tuple[str, ...] = READABLE) -> Tensor:
+    """A loss, or another function, of what it reads of all that is seen, by name."""
+    names = reads(loss, readable)
     return loss(seen["fake"]) if names == FAKE else loss(**{name: seen[name] for name in names})
 
 
-def reads(loss: Loss) -> tuple[str, ...]:
-    """What a loss reads, of `READABLE`, in the order of its arguments.
+def reads(loss: Loss, readable: tuple[str, ...] = READABLE) -> tuple[str, ...]:
+    """What a loss, or another function, reads of what it can, in the order of its arguments.
 
-    A function of one argument of another name reads the logits of fakes. An argument with a default
-    is read where its name says what.
+    A function of one argument of another name reads `fake`. An argument with a default is read
+    where its name says what.
 
     Raises:
         ValueError: an argument has no name that says what it reads.
     """
-    return _reads(loss) if isinstance(loss, Hashable) else _reads.__wrapped__(loss)
+    find = _reads if isinstance(loss, Hashable) else _reads.__wrapped__
+    return find(loss, readable)
 
 
 def read_by(losses: Iterable[Loss]) -> frozenset[str]:
@@ -250,22 +251,20 @@ def read_by(losses: Iterable[Loss]) -> frozenset[str]:
 
 
 @cache
-def _reads(loss: Loss) -> tuple[str, ...]:
+def _reads(loss: Loss, readable: tuple[str, ...]) -> tuple[str, ...]:
     try:
         found = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
     except (TypeError, ValueError):  # of a builtin
         return FAKE
     own = [each for each in found.parameters.values() if each.kind not in (VARIABLE, OPTIONS)]
-    names = [each.name for each in own if each.default is each.empty or each.name in READABLE]
-    if not names or (len(names) == 1 and not names[0].startswith(("real", "fake"))):
+    names = [each.name for each in own if each.default is each.empty or each.name in readable]
+    if not names or (len(names) == 1 and not names[0].startswith(readable)):
         return FAKE
-    unknown = [name for name in names if name not in READABLE]
+    unknown = [name for name in names if name not in readable]
     if unknown:
-        raise ValueError(
-            f"a loss cannot read {unknown[0]!r}: name its arguments {', '.join(READABLE)}"
-        )
+        raise ValueError(f"it cannot read {unknown[0]!r}: name its arguments {', '.join(readable)}")
     if len(names) > 1 and any(each.kind is each.POSITIONAL_ONLY for each in own):
-        raise ValueError("a loss of several arguments is given them by name: leave out its '/'")
+        raise ValueError("several arguments are given to it by name: leave out its '/'")
     return tuple(names)
 
 

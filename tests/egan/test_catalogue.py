@@ -4,7 +4,7 @@ import pytest
 
 from egan.catalogue import catalogue
 from egan.data import data_sets
-from egan.fitness import qualities
+from egan.fitness import combinations, diversities, qualities
 from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import networks
@@ -22,6 +22,8 @@ REGISTRIES = {
     "objectives": objectives,
     "penalties": penalties,
     "qualities": qualities,
+    "diversities": diversities,
+    "combinations": combinations,
     "networks": networks,
     "games": games,
     "data sets": data_sets,

@@ -90,7 +90,7 @@ WRONG = [
     ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are dask, "
      "processes, serial.", 2),
     ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are r1, r2.", 2),
-    ("evolve --fitness.quality x", "unknown quality 'x': valid are logit, probability.", 2),
+    ("evolve --fitness.quality x", "unknown quality 'x': valid are logit, none, probability.", 2),
     ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
     ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
     ("evolve --population.mu two", "population.mu is 'two': it must be a whole number.", 2),
@@ -185,8 +185,9 @@ WRONG = [
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
     ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
     ("score files/full -n 1", "number is 1: it must be at least 2.", 2),
-    ("list lossez", "unknown kind 'lossez': valid are data sets, engines, executors, games, "
-     "mutations, networks, objectives, penalties, presets, qualities, scores, selections.", 2),
+    ("list lossez", "unknown kind 'lossez': valid are choices, combinations, data sets, "
+     "diversities, engines, executors, games, mutations, networks, objectives, penalties, "
+     "perturbations, presets, qualities, scores, selections.", 2),
 ]  # fmt: skip
 
 

@@ -382,7 +382,7 @@ def greedy(fake, labels):
     ([{"variation": {"mutations": [blind]}}],
      "the mutation 'tests.egan.test_engines_agree:blind' reads no fakes: it moves no generator."),
     ([{"variation": {"mutations": [greedy]}}],
-     "the mutation 'tests.egan.test_engines_agree:greedy': a loss cannot read 'labels': name its "
+     "the mutation 'tests.egan.test_engines_agree:greedy': it cannot read 'labels': name its "
      "arguments fake, real, fake_features, real_features."),
 ])  # fmt: skip
 def test_what_cannot_be_computed_is_said_before(make, layers, message):
