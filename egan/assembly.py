@@ -13,11 +13,11 @@ from egan.choice import AUTO, USUAL, check_compiled, fastest, with_engine
 from egan.config import Config, Networks
 from egan.data import Data, Table, make_data
 from egan.engines import engines
-from egan.fitness import qualities
+from egan.fitness import SEEN, combinations, diversities, qualities
 from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
-from egan.losses import Objective, mutations, objectives, reads
+from egan.losses import Objective, mutations, objectives, reads, value
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
 from egan.perturbations import perturbations, perturbs
@@ -58,6 +58,7 @@ def make_world(config: Config, source: Any = None) -> World:
     ]
     selection = resolve(config.population.selection)
     choice = resolve_choice(config.variation.choice)
+    combine = lookup("combination", config.fitness.combination, combinations)
     _check_selection(config, selection, choice)
     if config.fitness.race:
         _check_race(config, selection)
@@ -73,11 +74,14 @@ def make_world(config: Config, source: Any = None) -> World:
     plan = shared.get()
     _check_engine(config, plan)
     _check_sight(config, plan, data)
+    _check_diversity(config, plan, data)
     executor = lookup("executor", config.execution.executor, executors)(
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
     known = _knows_real_half(config, plan)
-    world = World(config, data, plan, selection, choice, objective, chosen, known, device, executor)
+    world = World(
+        config, data, plan, selection, choice, combine, objective, chosen, known, device, executor
+    )
     if engines[config.execution.engine].compiles:
         check_compiled(world)
     if not free:
@@ -128,6 +132,7 @@ def make_plan(
         keeps=config.environment.fakes,
         parents_too=choice.reads_gains or compete,
         chain=selection.chain,
+        diversity=lookup("diversity", judging.diversity, diversities),
         cases=judging.groups if selection.needs == "cases" else 0,
         strength=variation.strength,
         gradient_noise=variation.gradient_noise,
@@ -183,7 +188,7 @@ def _knows_real_half(config: Config, plan: Plan) -> bool:
     """Whether the real half that judging computes is that of the discriminator's next step."""
     return bool(
         plan.samples
-        and plan.gamma
+        and plan.judges_by("gradient")
         and not plan.objective.whole
         and plan.traits.repeatable
         and plan.precision == torch.float32
@@ -220,6 +225,10 @@ def _check_selection(config: Config, selection: Selection, choice: Choice) -> No
         raise UsageError(
             f"{name} accepts the first child as it is: it needs population.parents = 'die'."
         )
+    if selection.chain and config.fitness.combination != "sum":
+        raise UsageError(
+            f"{name} accepts children before all are judged: it needs fitness.combination = 'sum'."
+        )
     if selection.chain and choice.reads_gains:
         raise UsageError(
             f"{name} makes one mutation after the other: variation.choice must be one that reads "
@@ -239,6 +248,11 @@ def _check_race(config: Config, selection: Selection) -> None:
             f"the objective {spell(config.environment.objective)!r} is no sum of a real and a fake "
             "half, and so diversity cannot be judged on parts: fitness.race or fitness.gamma must "
             "be 0."
+        )
+    if config.fitness.combination != "sum":
+        raise UsageError(
+            "fitness.race compares children before all are judged: it needs fitness.combination = "
+            "'sum'."
         )
     if config.fitness.samples < 2 * config.fitness.chunks:
         raise UsageError(
@@ -266,7 +280,7 @@ def _check_sight(config: Config, plan: Plan, data: Data) -> None:
         with torch.no_grad(), seeded(0, 0, "trial"):
             plan.game.features(real)
     whole = plan.objective.whole
-    if whole and plan.samples and plan.gamma:
+    if whole and plan.judges_by("gradient"):
         own = config.fitness.real == "own"
         count = plan.samples if own else config.environment.batch
         try:
@@ -277,6 +291,34 @@ def _check_sight(config: Config, plan: Plan, data: Data) -> None:
                 f"the objective {name!r} cannot judge {plan.samples} fakes beside {count} real "
                 f"samples: {describe_error(error)}."
             ) from error
+
+
+def _check_diversity(config: Config, plan: Plan, data: Data) -> None:
+    """Whether diversity finds what it reads, tried on real samples in the place of fakes."""
+    name, ways = spell(config.fitness.diversity), config.fitness
+    try:
+        names = reads(plan.diversity, SEEN)
+    except ValueError as error:
+        raise UsageError(f"the diversity {name!r}: {error}.") from error
+    if names == ("real",):
+        raise UsageError(f"the diversity {name!r} reads no fakes: it tells no children apart.")
+    if not plan.samples or not plan.gamma or "gradient" in names:
+        return
+    if ways.race:
+        raise UsageError(
+            f"the diversity {name!r} cannot be judged on parts of the samples: fitness.race or "
+            "fitness.gamma must be 0."
+        )
+    count = plan.samples if ways.real == "own" else config.environment.batch
+    real, fake = (data.draw(each, keyed(0, 0, "trial")) for each in (count, plan.samples))
+    try:
+        with seeded(0, 0, "trial"):
+            float(value(plan.diversity, {"fake": fake, "real": real}, SEEN))
+    except Exception as error:  # whatever a user's diversity raises
+        raise UsageError(
+            f"the diversity {name!r} cannot judge {plan.samples} fakes beside {count} real "
+            f"samples: {describe_error(error)}."
+        ) from error
 
 
 def _check_engine(config: Config, plan: Plan) -> None:

@@ -95,6 +95,11 @@ class Judging(Settings, group="fitness"):
 
     gamma: float = setting(0.01, low=0)
     """Weight of diversity; 0: diversity is not computed."""
+    combination: str = "sum"
+    """How quality and diversity become one fitness (`egan list`)."""
+    diversity: str = "gradient"
+    """What diversity is (`egan list`): the flatness of the discriminator's objective (the paper),
+    or what the samples themselves say."""
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
     groups: int = setting(8, low=2)
@@ -250,6 +255,10 @@ class Config(Settings):
             self._check_reused("survivor", "fitness.samples", self.fitness.samples)
         if self.environment.fakes == "bred":
             self._check_reused("parent", "variation.batch", self.variation.batch)
+        if self.fitness.quality == "none" and not self.fitness.gamma:
+            raise UsageError(
+                "fitness.quality is 'none' and fitness.gamma is 0: nothing is left to judge by."
+            )
         if self.execution.scheduler is not None and self.execution.executor != "dask":
             raise UsageError(
                 f"execution.scheduler is {self.execution.scheduler!r}: it needs "

@@ -188,7 +188,9 @@ def ranks(qualities: Sequence[float], diversities: Sequence[float], gamma: float
     return weighted_sum(mid_ranks(qualities), mid_ranks(diversities), gamma)
 
 
-combinations: dict[str, Callable[[Sequence[float], Sequence[float], float], list[float]]] = {
+Combination = Callable[[Sequence[float], Sequence[float], float], list[float]]
+
+combinations: dict[str, Combination] = {
     "sum": weighted_sum,
     "ranks": ranks,
 }

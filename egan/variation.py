@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from egan.environment import Environment, Half
-from egan.losses import Loss, Objective, read_by
+from egan.fitness import SEEN, Diversity, none
+from egan.fitness import diversity as flatness
+from egan.losses import Loss, Objective, read_by, reads
 from egan.optimizer import adam, fresh_moments
 from egan.perturbations import Perturbation, gradient_noise
 from egan.traits import Traits
@@ -42,7 +44,7 @@ class Plan:
         moments: "inherited" or "mutation".
         quality: of logits.
         objective: the discriminator's.
-        gamma: weight of diversity.
+        gamma: weight of diversity; 0: it is not computed.
         samples: judged of each child; 0: nobody is judged.
         shared_noise: whether all children are judged on the same noise.
         precision: in which children are judged.
@@ -53,6 +55,7 @@ class Plan:
         parents_too: whether parents are judged again beside their children.
         chain: whether a parent's mutations follow each other (see `breeding.chain`).
         cases: equal groups of the judged samples whose qualities selection reads; 0: it reads none.
+        diversity: of what it reads, of `fitness.SEEN`.
         strength: of perturbations, in units of each layer's root mean square.
         gradient_noise: on each gradient, in the same units of the gradient.
         adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
@@ -82,6 +85,7 @@ class Plan:
     parents_too: bool = False
     chain: bool = False
     cases: int = 0
+    diversity: Diversity = flatness
     strength: float = 0.0
     gradient_noise: float = 0.0
     adaptation: float = 0.0
@@ -95,6 +99,14 @@ class Plan:
         moves = [self.moves[mutation][number] for mutation in mutations]
         return tuple(move for move in moves if isinstance(move, int))
 
+    def judges_by(self, what: str) -> bool:
+        """Whether diversity is computed and reads that, of `fitness.SEEN`."""
+        return self.samples > 0 and self.gamma > 0 and what in reads(self.diversity, SEEN)
+
+    def judges_logits(self) -> bool:
+        """Whether the discriminator must see what is judged."""
+        return self.quality is not none or self.judges_by("gradient")
+
     def read(self) -> frozenset[str]:
         """What the mutations read, of `losses.READABLE`."""
         return read_by(self.losses)
@@ -106,7 +118,7 @@ class Scene:
 
     Attributes:
         environment: the discriminator; not changed.
-        real: the samples on which diversity is judged; None where it is not.
+        real: the samples on which diversity is judged; None where nobody reads them.
         real_half: of the objective on them, where the engine shares it.
         beside: real samples beside which mutations see fakes; None where none reads them.
         seen: what the discriminator makes of those, by the names of `losses.READABLE`, where the
@@ -356,8 +368,7 @@ def settle_fitness(
     for child, (finite, *row) in zip(children, table, strict=True):
         child.finite = bool(finite)
         if row:
-            child.judged(row[0], row[1], gamma)
-            child.cases = tuple(row[2:])
+            child.judged(row[0], row[1], gamma, tuple(row[2:]))
 
 
 def note_finite(children: Sequence[Individual]) -> None:

@@ -17,6 +17,7 @@ from egan.data import Data
 from egan.engines import engines
 from egan.engines.judging import judging_precision
 from egan.environment import Batch, Environment, Half, Rules, half, learn, settle, sight_kernel
+from egan.fitness import Combination, weighted_sum
 from egan.kernels import run
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
@@ -115,6 +116,7 @@ class World:
         plan: how children are made and judged; its game is this process's workplace.
         selection: who survives.
         choice: by which mutations parents have children.
+        combine: totals of qualities and diversities.
         objective: what the discriminator minimises.
         penalties: pairs of weight and penalty.
         knows_real_half: whether the discriminator's first step may use judging's real half.
@@ -127,6 +129,7 @@ class World:
     plan: Plan
     selection: Selection
     choice: Choice
+    combine: Combination
     objective: Objective
     penalties: list[tuple[float, Any]]
     knows_real_half: bool
@@ -220,6 +223,7 @@ class World:
         """All broods together."""
         children = [child for brood in broods for child in brood.children]
         again = [brood.parent for brood in broods if brood.parent]
+        self._combine(children + again)
         lines = [self._line(brood) for brood in broods]
         roots = {
             one.number: parent for line, parent in zip(lines, parents, strict=True) for one in line
@@ -235,6 +239,16 @@ class World:
         if brood.accepted is not None:
             return brood.accepted
         return brood.candidates() if self.parents_compete else brood.children
+
+    def _combine(self, candidates: list[Individual]) -> None:
+        """The totals of candidates, where they are not the sum that they have already."""
+        judged = [one for one in candidates if one.fitness.valid]
+        if self.combine is weighted_sum or not judged:
+            return
+        quality, diversity = zip(*(one.fitness.values for one in judged), strict=True)
+        totals = self.combine(quality, diversity, self.plan.gamma)
+        for one, total in zip(judged, totals, strict=True):
+            one.total = total
 
     def remember(self, history: History, litter: Litter) -> History:
         """The history with what this generation's mutations gained over their parents."""
@@ -252,7 +266,7 @@ class World:
             return None
         names, count, found = list(self.plan.names), self.config.variation.children, {}
         for slot in range(self.plan.mu):
-            turn = generation * self.plan.mu + slot
+            turn = generation + slot  # parents take turns with the mutations
             with seeded(self.config.seed, generation, "choice", slot):
                 chosen = self.choice.choose(history, names, count, turn)
             found[slot] = sorted(map(names.index, chosen))
@@ -263,9 +277,10 @@ class World:
         generation = state.generation
         real = known = beside = seen = None
         shares = engines[self.config.execution.engine].shares
-        if self.judged and self.plan.gamma:
+        by_gradient = self.plan.judges_by("gradient")
+        if by_gradient or self.plan.judges_by("real"):
             real = self._judging_real(generation)
-            if shares and not self.objective.whole:
+            if shares and by_gradient and not self.objective.whole:
                 with (
                     seeded(self.config.seed, generation, "judging real"),
                     judging_precision(self.plan),
@@ -278,8 +293,9 @@ class World:
             if shares:
                 seen = self._look(environment, names, beside, generation)
         # Who shares what samples gave need not send them to other processes.
+        left = real if self.plan.judges_by("real") or not known else None
         return Scene(
-            environment, None if known else real, known, generation, lr,
+            environment, left, known, generation, lr,
             None if seen else beside, seen, self.chosen(state.history, generation),
         )  # fmt: skip
 

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import Found, cases, judging_noise, judging_precision
+from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
 from egan.environment import Half
-from egan.fitness import diversity
 from egan.losses import value
 from egan.networks.stack import Stack, member, stacked
 from egan.variation import JUDGED, Evidence, Member, Plan, Slopes, breeding_noise
@@ -75,35 +74,40 @@ def judge(members: Sequence[Member]) -> list[Found]:
     weights = torch.stack([each.individual.weights for each in members])
     buffers = stacked([each.individual.buffers for each in members])
     noise = torch.stack([_judging_noise(each) for each in members])
-    known = [each.scene.real_half for each in members if each.scene.real_half]
     with judging_precision(plan):
         with torch.no_grad():
             samples = Stack(plan.game.generator)(weights, noise, buffers).to(weights.dtype)
-        critics = _discriminators(members)
-        halves: list[Half] = []
-        if not known:
-            with torch.no_grad():
-                logits = _logits(plan, members, critics, samples)[0]
-        else:
-            logits, halves = _halves(plan, members, critics.requires_grad_(), samples)
+        logits, halves = _shown(plan, members, samples)
+    found = []
     for place, each in enumerate(members):
+        half = halves[place] if halves else None
         each.individual.judged_on = plan.samples
         if plan.keeps == JUDGED:
-            half = halves[place] if plan.halves else None
-            each.individual.evidence = Evidence(samples[place].clone(), half)
-    qualities = [_quality(each, own) for each, own in zip(members, logits.detach(), strict=True)]
-    varieties = [
-        diversity(real.gradient + fake.gradient) for real, fake in zip(known, halves, strict=True)
-    ] or [torch.zeros_like(quality[0]) for quality in qualities]
-    pairs = zip(qualities, varieties, strict=True)
-    return [(quality, variety, *groups) for (quality, *groups), variety in pairs]
+            kept = half if plan.halves else None
+            each.individual.evidence = Evidence(samples[place].clone(), kept)
+        found.append(_fitness(each, samples[place], logits[place].detach(), half))
+    return found
 
 
-def _quality(each: Member, logits: Tensor) -> list[Tensor]:
-    """The quality of all samples, and of each group of them where that is read."""
-    index = 0 if each.plan.shared_noise else each.individual.number
-    with seeded(each.plan.seed, each.scene.generation, "judging", index):
-        return [each.plan.quality(logits), *cases(each.plan, logits)]
+def _shown(
+    plan: Plan, members: Sequence[Member], samples: Tensor
+) -> tuple[Tensor, list[Half] | None]:
+    """The logits of what is judged, and the fake half of the objective where it is read."""
+    critics = _discriminators(members)
+    if plan.judges_by("gradient"):
+        return _halves(plan, members, critics.requires_grad_(), samples)
+    if not plan.judges_logits():
+        return samples.new_zeros(samples.shape[:2]), None
+    with torch.no_grad():
+        return _logits(plan, members, critics, samples)[0], None
+
+
+def _fitness(each: Member, samples: Tensor, logits: Tensor, half: Half | None) -> Found:
+    plan, scene = each.plan, each.scene
+    index = 0 if plan.shared_noise else each.individual.number
+    gradient = half.gradient if half else None
+    with seeded(plan.seed, scene.generation, "judging", index):
+        return [*fitness(plan, scene, samples, logits, gradient), *cases(plan, logits)]
 
 
 def _judging_noise(each: Member) -> Tensor:

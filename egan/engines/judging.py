@@ -12,8 +12,9 @@ from scipy import stats
 from torch import Tensor
 
 from egan.environment import Half
-from egan.fitness import diversity
+from egan.fitness import SEEN
 from egan.kernels import run
+from egan.losses import value
 from egan.variation import JUDGED, Evidence, Plan, Scene, note_finite
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -51,7 +52,7 @@ def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[
         with _on_stage(plan, child, scene) as noise:
             ((samples, logits, half),) = _show(plan, child, scene, noise)
         child.judged_on = plan.samples
-        pair = _fitness(plan, scene, logits, half.gradient if half else None)
+        pair = fitness(plan, scene, samples, logits, half.gradient if half else None)
         found.append([*pair, *cases(plan, logits)])
         if plan.keeps == JUDGED:
             child.evidence = Evidence(samples, half if plan.halves else None)
@@ -76,7 +77,8 @@ def _on_stage(
 def _show(plan: Plan, child: Individual, scene: Scene, *noise: Tensor) -> list[Shown]:
     """What a child makes of each piece of noise."""
     environment, known = scene.environment, scene.real_half
-    whole = () if known or scene.real is None else (scene.real,)
+    by_gradient = plan.judges_by("gradient")
+    whole = (scene.real,) if by_gradient and not known and scene.real is not None else ()
     # Batch-norm statistics go on from the real half's, as in a discriminator step.
     buffers = known.buffers if known else environment.buffers
     found: list[Shown] = run(
@@ -105,6 +107,8 @@ def judging_kernel(
 def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Tensor) -> Shown:
     with torch.no_grad():
         samples = game.generate(noise).to(noise.dtype)
+        if not plan.judges_logits():
+            return samples, samples.new_zeros(len(samples)), None
         if not half_too and real is None:
             return samples, game.logits(samples), None
     if plan.objective.whole:
@@ -118,14 +122,27 @@ def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Te
     return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())
 
 
-def _fitness(
-    plan: Plan, scene: Scene, logits: Tensor, gradient: Tensor | None
+def fitness(
+    plan: Plan, scene: Scene, samples: Tensor, logits: Tensor, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    """Quality and diversity.
+
+    Args:
+        plan: how.
+        scene: of this generation.
+        samples: that are judged, (n, *shape).
+        logits: on them.
+        gradient: of the whole objective, or of its fake half where the scene has the real one; None
+            where diversity reads none.
+    """
     quality = plan.quality(logits)
-    if gradient is None:
+    if not plan.gamma:
         return quality, torch.zeros_like(quality)
-    known = scene.real_half
-    return quality, diversity(known.gradient + gradient if known else gradient)
+    seen = {"fake": samples, "real": scene.real, "gradient": gradient}
+    if gradient is not None and scene.real_half:
+        seen["gradient"] = scene.real_half.gradient + gradient
+    known = {name: each for name, each in seen.items() if each is not None}
+    return quality, value(plan.diversity, known, SEEN)
 
 
 class Runner:
@@ -160,7 +177,8 @@ class Runner:
 
     def fitness(self) -> tuple[Tensor, Tensor]:
         """Quality and diversity over the chunks so far."""
-        return _fitness(self.plan, self.scene, torch.cat(self.logits), self.gradient())
+        samples, logits = torch.cat(self.samples), torch.cat(self.logits)
+        return fitness(self.plan, self.scene, samples, logits, self.gradient())
 
     def score(self) -> Tensor:
         """The fitness over the chunks so far, and each chunk's contribution to it, one vector.

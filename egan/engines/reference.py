@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import Found, cases, judging_noise, judging_precision
+from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
 from egan.environment import look
-from egan.fitness import diversity
 from egan.losses import Loss, value
 from egan.variation import JUDGED, Evidence, Member, Plan, Scene, Slopes, breeding_noise
 from populations.individual import Individual
@@ -74,17 +73,21 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> Found:
         with torch.no_grad():
             fake = game.generate(judging_noise(plan, scene, index)).to(child.weights.dtype)
         logits = game.logits(fake)
-        child.judged_on = plan.samples
-        if plan.keeps == JUDGED:
-            child.evidence = Evidence(fake, None)
-        quality = plan.quality(logits.detach())
-        groups = cases(plan, logits.detach())
-        if scene.real is None:
-            return quality, torch.zeros_like(quality), *groups
-        if plan.objective.whole:
-            whole = plan.objective.whole(real=game.logits(scene.real), fake=logits)
-            return quality, diversity(game.discriminator.gradient(whole)), *groups
-        fake_gradient = game.discriminator.gradient(plan.objective.fake(logits))
-    with seeded(plan.seed, scene.generation, "judging real"), judging_precision(plan):
-        real_gradient = game.discriminator.gradient(plan.objective.real(game.logits(scene.real)))
-    return quality, diversity(real_gradient + fake_gradient), *groups
+        gradient = _slope(plan, scene, logits) if plan.judges_by("gradient") else None
+    child.judged_on = plan.samples
+    if plan.keeps == JUDGED:
+        child.evidence = Evidence(fake, None)
+    logits = logits.detach()
+    return [*fitness(plan, scene, fake, logits, gradient), *cases(plan, logits)]
+
+
+def _slope(plan: Plan, scene: Scene, logits: Tensor) -> Tensor:
+    """The gradient of the whole objective."""
+    game, objective = plan.game, plan.objective
+    if objective.whole:
+        whole = objective.whole(real=game.logits(scene.real), fake=logits)
+        return game.discriminator.gradient(whole)
+    fake_gradient = game.discriminator.gradient(objective.fake(logits))
+    with seeded(plan.seed, scene.generation, "judging real"):
+        real_gradient = game.discriminator.gradient(objective.real(game.logits(scene.real)))
+    return real_gradient + fake_gradient

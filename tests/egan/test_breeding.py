@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from egan.cost import generation_flops
 from egan.engines import engines
 from egan.evolution import evolve
 from egan.losses import heuristic, value
@@ -299,6 +300,13 @@ WAYS = {
     "bandit": {"variation": {"choice": "ucb", "children": 2}, "population": {"mu": 2}},
     "chain": {"population": {"selection": "chain"}},
     "lexicase": {"population": {"selection": "lexicase", "mu": 2}},
+    "energy distance": {"fitness": {"diversity": "energy-distance", "gamma": 1.0}},
+    "coverage alone": {"fitness": {"quality": "none", "diversity": "coverage"}},
+    "ranks": {"fitness": {"combination": "ranks"}, "population": {"mu": 2}},
+    "judged fakes": {
+        "fitness": {"diversity": "kernel-distance", "real": "training"},
+        "environment": {"fakes": "judged"},
+    },
     "bred fakes": {"variation": {"steps": 2}, "environment": {"fakes": "bred"}},
 }
 
@@ -334,6 +342,53 @@ def test_every_way_gives_in_processes_and_after_a_checkpoint_what_it_gives_at_on
     assert after.history == states[-1].history
 
 
+def nearness(fake, real):
+    """A diversity of one's own."""
+    return -(fake.mean(0) - real.mean(0)).norm()
+
+
+@pytest.mark.parametrize("diversity", [nearness, "energy-distance", "pairwise", "coverage"])
+def test_diversity_by_samples_reads_the_judged_ones_and_the_real_batch(make, diversity):
+    settings = {"fitness": {"diversity": diversity, "gamma": 0.5}}
+    world, (*_, state) = run(make, 2, settings)
+    environment, plan = world.settle(state.environment), world.plan
+    child = world.breed(state, environment).children[1]
+    game, found = plan.game, plan.diversity
+    game.generator.load(child.weights, child.buffers)
+    noise = game.draw(plan.samples, keyed(plan.seed, state.generation, "judging noise"))
+    with torch.no_grad():
+        fake = game.generate(noise)
+    real = world._judging_real(state.generation)
+    expected = found(fake) if diversity == "pairwise" else found(fake, real)
+    quality, variety = child.fitness.values
+    assert variety == pytest.approx(float(expected), rel=1e-5)
+    assert child.total == pytest.approx(quality + 0.5 * variety)
+
+
+def test_without_quality_and_gradient_judging_asks_no_discriminator(make):
+    costs = []
+    for fitness in ({}, {"quality": "none", "diversity": "energy-distance", "gamma": 1.0}):
+        world, state = make({"fitness": fitness})
+        costs.append(generation_flops(state, world))
+    assert costs[1] < 0.7 * costs[0]
+
+
+def test_ranks_are_taken_among_all_candidates_of_a_generation(make):
+    settings = {"fitness": {"combination": "ranks", "gamma": 0.5}, "population": {"mu": 2}}
+    world, (*_, state) = run(make, 2, settings)
+    litter = world.breed(state, world.settle(state.environment))
+    qualities, varieties = zip(*(one.fitness.values for one in litter.children), strict=True)
+    by_hand = [
+        (sum(other < one for other in values) + sum(other == one for other in values) / 2 - 0.5)
+        / 5
+        * weight
+        for values, weight in ((qualities, 1.0), (varieties, 0.5))
+        for one in values
+    ]
+    expected = [by_hand[place] + by_hand[6 + place] for place in range(6)]
+    assert [one.total for one in litter.children] == pytest.approx(expected)
+
+
 def test_lexicase_reads_the_quality_of_each_group_of_samples(make):
     world, (*_, state) = run(make, 1, {"population": {"selection": "lexicase"}})
     child = world.breed(state, world.settle(state.environment)).children[0]
@@ -350,6 +405,13 @@ def test_lexicase_reads_the_quality_of_each_group_of_samples(make):
     ({"population": {"selection": "nsga2"}, "fitness": {"gamma": 0.0}}, "two objectives"),
     ({"variation": {"mutations": ["noise"]}, "environment": {"fakes": "bred"}}, "begin with a"),
     ({"variation": {"mutations": ["heuristic+nois"]}}, "did you mean 'noise'"),
+    ({"fitness": {"diversity": "coverage", "samples": 4}}, "cannot judge 4 fakes beside 4 real"),
+    ({"fitness": {"diversity": "coverage", "race": 0.9}}, "on parts of the samples"),
+    ({"fitness": {"combination": "ranks", "race": 0.9}}, "fitness.combination = 'sum'"),
+    ({"fitness": {"combination": "ranks"}, "population": {"selection": "chain"}}, "= 'sum'"),
+    ({"fitness": {"quality": "none", "gamma": 0.0}}, "nothing is left to judge by"),
+    ({"fitness": {"diversity": lambda real: real.mean()}}, "reads no fakes"),
+    ({"fitness": {"diversity": lambda fake, weights: 0}}, "cannot read 'weights'"),
     ({"variation": {"choice": "bandit"}}, "unknown choice"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_one_sentence(make, settings, says):

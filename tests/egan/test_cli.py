@@ -1,5 +1,6 @@
 """The command line: wrong input gets one sentence, and the verbs do what they say."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -12,9 +13,14 @@ from PIL import Image
 from egan.arguments import make_parser
 from egan.catalogue import catalogue
 from egan.cli import main
+from egan.config import Judging
+from egan.fitness import qualities
 from egan.losses import mutations
+from egan.penalties import penalties
+from egan.perturbations import perturbations
 from egan.presets import configure
 from egan.settings import flatten, plain
+from populations.selection import selections
 
 QUICK = [
     "--execution.engine=shared", "--networks.width=8", "--variation.batch=8",
@@ -65,7 +71,14 @@ def here(tmp_path, monkeypatch):
 
 
 DATA_SETS = "digits, grid, grid-pacgan, random, random-64d, ring, ring-pacgan, spiral, swiss-roll"
-LOSSES = ", ".join(sorted(mutations))
+
+
+def names(entries):
+    """As an error lists them."""
+    return ", ".join(sorted(entries))
+
+
+SETTINGS = [f"fitness.{each.name}" for each in dataclasses.fields(Judging)]
 OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
 
 # Arguments, the whole message, the exit code.
@@ -82,15 +95,15 @@ WRONG = [
      "numbers only, separated by commas, without a header (could not convert string 'x' to float64 "
      "at row 0, column 1).", 2),
     ("evolve --variation.mutations minimax,heuristc", "unknown mutation 'heuristc': did you mean "
-     f"'heuristic'? valid are {LOSSES}.", 2),
+     f"'heuristic'? valid are {names({**mutations, **perturbations})}.", 2),
     ("evolve --preset papper", "unknown preset 'papper': did you mean 'paper'? valid are default, "
      "gradient-only, paper, released-pytorch, released-theano.", 2),
     ("evolve --population.selection bst", "unknown selection 'bst': did you mean 'best'? valid are "
-     "best, lexicase, nsga2, random, rank, roulette, tournament.", 2),
+     f"{names(selections)}.", 2),
     ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are dask, "
      "processes, serial.", 2),
-    ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are r1, r2.", 2),
-    ("evolve --fitness.quality x", "unknown quality 'x': valid are logit, none, probability.", 2),
+    ("evolve --environment.penalties.r3 1", f"unknown penalty 'r3': valid are {names(penalties)}.", 2),
+    ("evolve --fitness.quality x", f"unknown quality 'x': valid are {names(qualities)}.", 2),
     ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
     ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
     ("evolve --population.mu two", "population.mu is 'two': it must be a whole number.", 2),
@@ -140,8 +153,7 @@ WRONG = [
      "data, data_options, environment, execution, first, fitness, game, generations, horizon, "
      "init_from, lr_final, networks, population, preset, records, seed, variation.", 2),
     ("evolve --config files/nested.yaml", "unknown setting 'fitness.gama': did you mean "
-     "'fitness.gamma'? valid are fitness.chunks, fitness.gamma, fitness.precision, "
-     "fitness.quality, fitness.race, fitness.real, fitness.samples, fitness.shared_noise.", 2),
+     f"'fitness.gamma'? valid are {names(SETTINGS)}.", 2),
     ("evolve --config files/list.yaml", "the configuration file files/list.yaml must map names of "
      "settings to values.", 2),
     ("evolve --config files/none.yaml", "the configuration file files/none.yaml does not "
@@ -185,9 +197,7 @@ WRONG = [
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
     ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
     ("score files/full -n 1", "number is 1: it must be at least 2.", 2),
-    ("list lossez", "unknown kind 'lossez': valid are choices, combinations, data sets, "
-     "diversities, engines, executors, games, mutations, networks, objectives, penalties, "
-     "perturbations, presets, qualities, scores, selections.", 2),
+    ("list lossez", f"unknown kind 'lossez': valid are {names(catalogue())}.", 2),
 ]  # fmt: skip
 
 

@@ -63,6 +63,11 @@ NAMES = [
         for each in catalogue()["selections"]
     ],
     *[("fitness.quality", each, {}) for each in catalogue()["qualities"]],
+    *[
+        ("fitness.diversity", each, {"population": {"mu": 2}})
+        for each in catalogue()["diversities"]
+    ],
+    *[("fitness.combination", each, {}) for each in catalogue()["combinations"]],
     *[("environment.objective", each, {}) for each in catalogue()["objectives"]],
     *[("environment.penalties", {each: 0.1}, {}) for each in catalogue()["penalties"]],
     *[("game", each, {}) for each in catalogue()["games"]],
