@@ -21,6 +21,9 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 jsonargparse.typing.register_type(Names, serializer=list, deserializer=Names)
 
 
+PENALTY = "--environment.penalties."  # what follows is a penalty's name
+
+
 class Parser(ArgumentParser):
     """A parser whose options are written with hyphens and whose errors are one sentence."""
 
@@ -40,8 +43,8 @@ def hyphenated(option: str) -> str:
 
 
 def underscored(argument: str) -> str:
-    """An option as the configuration names it; other arguments as they are."""
-    if not argument.startswith("--"):
+    """An option as the configuration names it; other arguments and names of penalties stay."""
+    if not argument.startswith("--") or argument.startswith(PENALTY):
         return argument
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value

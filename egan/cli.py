@@ -139,7 +139,7 @@ def list_names(arguments: Namespace) -> int:
         if arguments.kind in (None, kind):
             print(kind)
             for name, line in entries.items():
-                print(f"  {name:22}{line}")
+                print(f"  {name:28}{line}")
     return 0
 
 

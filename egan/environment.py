@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,11 +28,13 @@ class Environment:
         weights: all trainable parameters, one vector.
         buffers: batch-norm statistics and spectral-norm vectors, by name.
         moments: the optimiser's memory.
+        averages: of the logits, see `penalties.Step.moved`; None: no penalty has read them.
     """
 
     weights: Tensor
     buffers: dict[str, Tensor]
     moments: Moments
+    averages: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +46,14 @@ class Rules:
         penalties: pairs of weight and penalty.
         lr: learning rate of this step.
         betas: Adam's.
+        clip: bound of the weights after the step; 0: none.
     """
 
     objective: Objective
     penalties: Penalties
     lr: float
     betas: tuple[float, float]
+    clip: float = 0.0
 
 
 ROW = ("loss", "penalty", "taken")
@@ -92,7 +96,7 @@ def settle(discriminator: Flat, environment: Environment) -> Environment:
     if not discriminator.iterates:
         return environment
     _, buffers = settled(discriminator, environment.weights, environment.buffers)
-    return Environment(environment.weights, buffers, environment.moments)
+    return replace(environment, buffers=buffers)
 
 
 def settled(network: Flat, weights: Tensor, buffers: Buffers) -> tuple[Tensor, Buffers]:
@@ -102,6 +106,14 @@ def settled(network: Flat, weights: Tensor, buffers: Buffers) -> tuple[Tensor, B
         network.iterate()
         buffers = network.buffers()
     return weights, buffers
+
+
+def clipped(weights: Tensor, bound: float) -> Tensor:
+    """Weights within [-bound, bound]; as they are where the bound is 0.
+
+    Arjovsky et al. (2017), Algorithm 1.
+    """
+    return weights.clamp(-bound, bound) if bound else weights
 
 
 def half(game: Any, environment: Environment, samples: Tensor, term: Loss) -> Half:
@@ -162,16 +174,10 @@ def learn(
         The environment after the step, and the loss, the penalty (weighted) and `taken` (1 or 0).
     """
     halves = [each for each in (batch.real_half, batch.fake_half) if each is not None]
-    penalty = torch.zeros_like(environment.weights[0])
+    penalty, averages = torch.zeros_like(environment.weights[0]), environment.averages
     if rules.penalties or len(halves) < 2:
-        # A pass moves batch-norm statistics once: those of the known halves have been moved.
-        buffers = halves[-1].buffers if halves else environment.buffers
-        unknown = batch.real_half is None, batch.fake_half is None
-        rest, penalty = run(
-            game, slope_kernel, (rules.objective, rules.penalties, *unknown),
-            (batch.real, batch.fake), discriminator=(environment.weights, buffers),
-        )  # fmt: skip
-        halves.append(rest)
+        rest, penalty, moved = _rest(game, environment, batch, rules, halves)
+        halves, averages = [*halves, rest], averages if moved is None else moved
     loss = torch.stack([each.value for each in halves]).sum()
     gradient = sum((each.gradient for each in halves[1:]), halves[0].gradient)
     weights, moments = adam(
@@ -181,14 +187,33 @@ def learn(
     row = dict(zip(ROW, torch.stack([loss, penalty, sound.to(loss.dtype)]).tolist(), strict=True))
     if not row["taken"]:
         return environment, row
-    return Environment(weights, halves[-1].buffers, moments), row
+    weights = clipped(weights, rules.clip)  # only now: an infinite weight would become a finite one
+    return Environment(weights, halves[-1].buffers, moments, averages), row
+
+
+def _rest(
+    game: Any, environment: Environment, batch: Batch, rules: Rules, halves: Sequence[Half]
+) -> tuple[Half, Tensor, Tensor | None]:
+    """What is not known of a step yet; see `slope_kernel`."""
+    # A pass moves batch-norm statistics once: those of the known halves have been moved.
+    buffers = halves[-1].buffers if halves else environment.buffers
+    unknown = batch.real_half is None, batch.fake_half is None
+    averages = environment.averages
+    averages = environment.weights.new_zeros(3) if averages is None else averages
+    found: tuple[Half, Tensor, Tensor | None] = run(
+        game, slope_kernel, (rules.objective, rules.penalties, *unknown),
+        (batch.real, batch.fake, averages), discriminator=(environment.weights, buffers),
+    )  # fmt: skip
+    return found
 
 
 def slope_kernel(
     game: Any, objective: Objective, penalties: Penalties, real_too: bool, fake_too: bool,
-    real: Tensor, fake: Tensor,
-) -> tuple[Half, Tensor]:  # fmt: skip
+    real: Tensor, fake: Tensor, averages: Tensor,
+) -> tuple[Half, Tensor, Tensor | None]:  # fmt: skip
     """What is not known of a step yet: those halves, their gradient with the penalties', and these.
+
+    Third come the moving averages of the logits after the step, where a penalty reads them.
 
     Args:
         game: its discriminator is loaded.
@@ -198,10 +223,13 @@ def slope_kernel(
         fake_too: whether that on fakes is.
         real: samples, (n, *shape).
         fake: samples, (m, *shape).
+        averages: of the logits before this step, (3,).
     """
+    network = game.discriminator
     if penalties:
         real, fake = real.clone().requires_grad_(), fake.clone().requires_grad_()
-    step = Step(real, fake, game.logits)
+    matrices = [each for each in network.parameters if each.dim() > 1]
+    step = Step(real, fake, game.logits, matrices, averages)
     zero = torch.zeros((), dtype=real.dtype, device=real.device)
     loss, penalty = zero, zero
     if objective.whole:
@@ -211,12 +239,10 @@ def slope_kernel(
             loss = loss + objective.real(step.real_logits)
         if fake_too:
             loss = loss + objective.fake(step.fake_logits)
+    buffers = network.buffers()  # batch-norm statistics are of samples, not of penalties' points
     for weight, each in penalties:
         penalty = penalty + weight * each(step)
     total = loss + penalty
-    gradient = (
-        game.discriminator.gradient(total)
-        if total.requires_grad
-        else torch.zeros_like(game.discriminator.vector)
-    )
-    return Half(loss.detach(), gradient, game.discriminator.buffers()), penalty.detach()
+    gradient = network.gradient(total) if total.requires_grad else torch.zeros_like(network.vector)
+    moved = vars(step).get("moved")  # a cached property: there if a penalty has read it
+    return Half(loss.detach(), gradient, buffers), penalty.detach(), moved

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from egan.arguments import make_parser
+from egan.arguments import given_settings, make_parser, parse
 from egan.catalogue import catalogue
 from egan.cli import main
 from egan.config import Judging
@@ -321,6 +321,14 @@ def test_own_networks_and_data_by_name(here):
     assert main(["evolve", *own]) == 0
     assert main(["sample", "r", "--out", "a.npy"]) == 0
     assert np.load("a.npy").shape == (64, 3)
+
+
+@pytest.mark.parametrize("name", penalties)
+def test_every_penalty_is_an_option_by_its_name(name):
+    option = f"--environment.penalties.{name}"
+    for words in ([option, "0.5"], [f"{option}=0.5"]):
+        _, arguments = parse(["evolve", *words])
+        assert configure(given_settings(arguments)).environment.penalties[name] == 0.5
 
 
 def test_help_explains_every_option_with_its_default(capsys):

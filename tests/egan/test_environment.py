@@ -13,7 +13,7 @@ from egan.games import Unconditional
 from egan.losses import objectives
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
-from egan.penalties import penalties
+from egan.penalties import Step, penalties
 
 
 def scene(module):
@@ -27,6 +27,13 @@ def scene(module):
 def layers():
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1))
+
+
+def steep(module):
+    """The same with a steeper last layer: one-sided penalties begin at a slope of 1."""
+    with torch.no_grad():
+        module[-1].weight.mul_(30)
+    return module
 
 
 @pytest.mark.parametrize("objective", objectives)
@@ -59,14 +66,82 @@ def test_a_step_is_adam_on_objective_and_penalties(objective):
     torch.testing.assert_close(environment.weights[seen], vector[seen], rtol=0, atol=1e-12)
 
 
-def test_a_step_that_is_not_finite_is_not_taken():
+@pytest.mark.parametrize("penalty", penalties)
+def test_a_step_follows_the_gradient_of_the_objective_and_of_every_penalty(penalty):
+    module = steep(layers())
+    game, environment, real, fake = scene(module)
+    rules = Rules(objectives["minimax"], [(0.3, penalties[penalty])], 0.01, (0.5, 0.9))
+    torch.manual_seed(3)
+    after, row = learn(game, environment, Batch(real, fake), rules)
+    torch.manual_seed(3)
+    shown = real.clone().requires_grad_(), fake.clone().requires_grad_()
+    step = Step(*shown, module, [module[0].weight, module[2].weight])
+    loss, value = objectives["minimax"].real(module(real)), 0.3 * penalties[penalty](step)
+    loss = loss + objectives["minimax"].fake(module(fake))
+    expected = torch.autograd.grad(loss + value, list(module.parameters()))
+    torch.testing.assert_close(
+        after.moments["mean"] / 0.5, nn.utils.parameters_to_vector(expected), rtol=0, atol=1e-12
+    )
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-12)
+    assert row["penalty"] == pytest.approx(value.item(), rel=1e-12)
+    assert row["penalty"] > 0
+
+
+@pytest.mark.parametrize("names", [[], ["lecam"]])
+def test_a_step_that_is_not_finite_is_not_taken(names):
     game, environment, real, fake = scene(layers())
+    rules = Rules(objectives["minimax"], [(1.0, penalties[name]) for name in names], 0.01,
+                  (0.5, 0.9))  # fmt: skip
+    environment, _ = learn(game, environment, Batch(real, fake), rules)
     real[0, 0] = math.nan
-    rules = Rules(objectives["minimax"], [], 0.01, (0.5, 0.9))
     after, row = learn(game, environment, Batch(real, fake), rules)
     assert row["taken"] == 0.0
-    assert torch.equal(after.weights, environment.weights)
-    assert after.moments["step"] == 0
+    assert after is environment
+    assert after.moments["step"] == 1
+
+
+def test_averages_of_logits_move_where_a_penalty_reads_them_and_stay_elsewhere():
+    module = layers()
+    game, environment, real, fake = scene(module)
+    plain = Rules(objectives["minimax"], [(1.0, penalties["r1"])], 0.01, (0.5, 0.9))
+    lecam = Rules(objectives["minimax"], [(1.0, penalties["lecam"])], 0.01, (0.5, 0.9))
+    environment, _ = learn(game, environment, Batch(real, fake), plain)
+    assert environment.averages is None
+    sums, known = torch.zeros(2, dtype=torch.float64), 0.0
+    for _ in range(2):
+        game.discriminator.load(environment.weights, environment.buffers)
+        now = torch.stack([module(real).mean(), module(fake).mean()]).detach()
+        sums, known = 0.99 * sums + 0.01 * now, 0.99 * known + 0.01
+        environment, _ = learn(game, environment, Batch(real, fake), lecam)
+        torch.testing.assert_close(environment.averages, torch.cat([sums, sums.new([known])]))
+        environment, _ = learn(game, environment, Batch(real, fake), plain)
+    torch.testing.assert_close(environment.averages[2].item(), known)
+
+
+@pytest.mark.parametrize("objective", ["minimax", "rasgan"])
+@pytest.mark.parametrize("known", [(), ("real",), ("real", "fake")])
+def test_a_step_cuts_the_weights_to_their_bound(objective, known):
+    game, environment, real, fake = scene(layers())
+    chosen = objectives[objective]
+    batch = Batch(real, fake, *[
+        half(game, environment, each, term) if name in known and not chosen.whole else None
+        for name, each, term in (("real", real, chosen.real), ("fake", fake, chosen.fake))
+    ])  # fmt: skip
+    free, _ = learn(game, environment, batch, Rules(chosen, [], 0.3, (0.5, 0.9)))
+    bound, row = learn(game, environment, batch, Rules(chosen, [], 0.3, (0.5, 0.9), 0.25))
+    assert free.weights.abs().max() > 0.25
+    assert torch.equal(bound.weights, free.weights.clamp(-0.25, 0.25))
+    assert (bound.weights.abs() < 0.25).any()
+    assert torch.equal(bound.moments["mean"], free.moments["mean"])
+    assert row["taken"] == 1.0
+
+
+def test_a_bound_does_not_make_an_infinite_weight_a_finite_one():
+    game, environment, real, fake = scene(layers())
+    rules = Rules(objectives["minimax"], [], 1.5e308, (0.5, 0.9), 0.25)
+    after, row = learn(game, environment, Batch(real, fake), rules)
+    assert row["taken"] == 0.0
+    assert after is environment
 
 
 @pytest.mark.parametrize("known", ["real", "fake", "both"])
@@ -124,12 +199,27 @@ def test_batch_norm_statistics_advance_in_a_step_and_not_in_evaluation():
     torch.testing.assert_close(environment.buffers, before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("penalty", penalties)
+def test_the_points_of_penalties_move_no_batch_norm_statistics(penalty):
+    module = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
+    game, environment, real, fake = scene(steep(module))
+    chosen = objectives["minimax"]
+    free, _ = learn(game, environment, Batch(real, fake), Rules(chosen, [], 0.01, (0.5, 0.9)))
+    rules = Rules(chosen, [(1.0, penalties[penalty])], 0.01, (0.5, 0.9))
+    after, row = learn(game, environment, Batch(real, fake), rules)
+    assert row["taken"] == 1.0
+    torch.testing.assert_close(after.buffers, free.buffers, rtol=0, atol=0)
+    assert not torch.equal(after.weights, free.weights)
+
+
 def test_settling_iterates_spectral_norm_once():
     module = nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Linear(2, 6)), nn.Linear(6, 1)
     )
     game, environment, _, _ = scene(module)
+    environment.averages = torch.ones(3)
     settled = settle(game.discriminator, environment)
+    assert settled.averages is environment.averages
     weight, v = module[0].parametrizations.weight.original, "0.parametrizations.weight.0._v"
     u = weight @ environment.buffers[v]
     u = u / u.norm()
