@@ -17,7 +17,7 @@ from egan.fitness import SEEN, combinations, diversities, qualities
 from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
-from egan.losses import Objective, mutations, objectives, reads, value
+from egan.losses import Objective, mutations, objectives, reads, smoothed, value
 from egan.networks import Flat, make_pair
 from egan.penalties import penalties
 from egan.perturbations import perturbations, perturbs
@@ -50,7 +50,7 @@ def make_world(config: Config, source: Any = None) -> World:
     free = config.execution.engine == AUTO
     config = with_engine(config, USUAL) if free else config
     data = make_data(config.data if source is None else source, config.data_options)
-    objective = lookup("objective", config.environment.objective, objectives)
+    objective = _objective(config)
     chosen = [
         (weight, lookup("penalty", name, penalties))
         for name, weight in config.environment.penalties.items()
@@ -122,7 +122,7 @@ def make_plan(
         betas=(variation.beta1, variation.beta2),
         moments=variation.moments,
         quality=lookup("quality", judging.quality, qualities),
-        objective=lookup("objective", config.environment.objective, objectives),
+        objective=_objective(config),
         gamma=judging.gamma,
         samples=judging.samples if to_select or choice.reads_gains else 0,
         shared_noise=judging.shared_noise,
@@ -158,6 +158,18 @@ def _move(name: Any) -> Any:
     if not any(each.startswith("fake") for each in names):
         raise UsageError(f"the mutation {spell(name)!r} reads no fakes: it moves no generator.")
     return found
+
+
+def _objective(config: Config) -> Objective:
+    settings = config.environment
+    objective: Objective = lookup("objective", settings.objective, objectives)
+    try:
+        return smoothed(objective, settings.smoothing)
+    except ValueError as error:
+        raise UsageError(
+            f"environment.smoothing is {settings.smoothing}: the objective "
+            f"{spell(settings.objective)!r} cannot be smoothed, since {error}: it must be 0."
+        ) from error
 
 
 def _penalised(config: Config) -> bool:
@@ -242,8 +254,7 @@ def _check_race(config: Config, selection: Selection) -> None:
             f"fitness.race gives up children that the {config.population.mu} best have left behind:"
             " it needs population.selection = 'best'."
         )
-    objective: Objective = lookup("objective", config.environment.objective, objectives)
-    if objective.whole and config.fitness.gamma:
+    if _objective(config).whole and config.fitness.gamma:
         raise UsageError(
             f"the objective {spell(config.environment.objective)!r} is no sum of a real and a fake "
             "half, and so diversity cannot be judged on parts: fitness.race or fitness.gamma must "

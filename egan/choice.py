@@ -48,8 +48,8 @@ def fastest(world: World) -> World:
 def check_compiled(world: World) -> None:
     """Let the lists of operations compute a generation, and compare it with one as written.
 
-    They are made in one generation and tried in the next, whose weights and draws are others: what
-    was taken for constant, and is not, shows.
+    They are made in one generation and tried in a later one, whose weights and draws are others:
+    what was taken for constant, and is not, shows. Lazy penalties are due in both.
 
     Args:
         world: with an engine that compiles; nothing is compiled yet.
@@ -59,10 +59,11 @@ def check_compiled(world: World) -> None:
     """
     compiled = world.plan.game.compiled
     state = State(0, *world.first_population())
+    later = world.config.environment.lazy
     compiled.lists_only = True
     try:
         offspring, environment, _ = _generation(world, state)
-        state = State(1, offspring[: world.plan.mu], environment)
+        state = State(later, offspring[: world.plan.mu], environment)
         listed = _generation(world, state)
     except UsageError:
         raise

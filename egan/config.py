@@ -127,6 +127,9 @@ class Environment(Settings, group="environment"):
 
     objective: str = "minimax"
     """What the discriminator minimises (`egan list`); diversity is the flatness of the same."""
+    smoothing: float = setting(0.0, low=0, below=1)
+    """Share a of the real label that is taken away (one-sided label smoothing): the objective's
+    real half becomes (1 - a) real(r) + a fake(r); 0: none."""
     steps: int = setting(1, low=1)
     """Steps per generation."""
     batch: int = setting(128, low=1)
@@ -142,6 +145,11 @@ class Environment(Settings, group="environment"):
     """Adam's decay of the gradient's square."""
     penalties: dict[str, float] = setting({"r1": 0.05, "r2": 0.05}, low=0)
     """Weights of penalties by name (`egan list`); 0: none."""
+    lazy: int = setting(1, low=1)
+    """Steps from one with penalties to the next, where they are this many times as strong."""
+    clip: float = setting(0.0, low=0)
+    """Bound of the discriminator's weights, which are cut to it at the start and after every step
+    (WGAN: 0.01); 0: none."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 from egan.choice import USUAL, with_engine
 from egan.engines import engines
-from egan.evolution import advance, evolve
+from egan.evolution import evolve
 from egan.kernels import as_written
 from egan.state import State
 from egan.world import World
@@ -53,16 +54,18 @@ class Counter(TorchDispatchMode):
 def generation_flops(state: State, world: World) -> int:
     """Floating-point operations of one generation (matrix products and convolutions).
 
-    Counted while one generation from `state` really runs in this process, judges outside the
-    method left out, and thrown away; every generation of a run has the same shapes, but for races.
-    A batched or compiled run is counted as a shared one, so that a budget does not depend on which
-    was quicker. Workers of other executors are not seen: use `serial`.
+    Counted while generations from `state` really run in this process, judges outside the method
+    left out, and thrown away: one, or the mean of as many as it takes until lazy penalties are due
+    again. Every generation of a run has the same shapes, but for those and for races. A batched or
+    compiled run is counted as a shared one, so that a budget does not depend on which was quicker.
+    Workers of other executors are not seen: use `serial`.
     """
     if engines[world.config.execution.engine].shares:
         world = replace(world, config=with_engine(world.config, USUAL))
+    count = world.config.environment.lazy
     with Counter() as counter, as_written(world.plan.game):
-        advance(state, world)
-    return counter.total
+        deque(evolve(state, world, state.generation + count), maxlen=0)
+    return counter.total // count
 
 
 def estimate(state: State, world: World) -> str:

@@ -377,6 +377,31 @@ def relativistic(mutation: Loss, text: str) -> Objective:
     return Objective(real_as_one, fake_as_zero, text, whole)
 
 
+def smoothed(objective: Objective, share: float) -> Objective:
+    """An objective whose real half is (1 - share) real(r) + share fake(r).
+
+    One-sided label smoothing (Salimans et al., 2016, section 3.4): under minimax that is the
+    cross-entropy with the target 1 - share, and the best discriminator is (1 - share) p_data /
+    (p_data + p_fake).
+
+    Args:
+        objective: a sum of a real and a fake half.
+        share: of the real label that is taken away, in [0, 1); 0: the objective stays as it is.
+
+    Raises:
+        ValueError: the objective is no such sum.
+    """
+    if not share:
+        return objective
+    if objective.whole:
+        raise ValueError("it is no sum of a real and a fake half, and so has no real label")
+
+    def real(real: Tensor) -> Tensor:
+        return (1 - share) * objective.real(real) + share * objective.fake(real)
+
+    return Objective(real, objective.fake, f"{objective.text}, smoothed by {share:g}")
+
+
 objectives: dict[str, Objective] = {
     "minimax": Objective(
         real_as_one, fake_as_zero,

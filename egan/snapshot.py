@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from egan.directory import Directory
-from egan.environment import Environment
+from egan.environment import Environment, clipped
 from egan.networks import Flat
 from egan.state import State
 from egan.world import World
@@ -46,7 +46,8 @@ def start(world: World) -> State:
     ]
     for heir in heirs:  # their averages begin anew
         heir.average = heir.weights.clone() if world.config.population.average else None
-    return State(0, heirs, old.environment)
+    weights = clipped(old.environment.weights, world.config.environment.clip)
+    return State(0, heirs, replace(old.environment, weights=weights))
 
 
 def _last_state(directory: Directory, world: World) -> State:

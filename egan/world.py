@@ -16,7 +16,17 @@ from egan.config import Config
 from egan.data import Data
 from egan.engines import engines
 from egan.engines.judging import judging_precision
-from egan.environment import Batch, Environment, Half, Rules, half, learn, settle, sight_kernel
+from egan.environment import (
+    Batch,
+    Environment,
+    Half,
+    Rules,
+    clipped,
+    half,
+    learn,
+    settle,
+    sight_kernel,
+)
 from egan.fitness import Combination, weighted_sum
 from egan.kernels import run
 from egan.losses import Objective
@@ -180,12 +190,6 @@ class World:
             lesson: what breeding knows already, if anything.
         """
         settings = self.config.environment
-        rules = Rules(
-            self.objective,
-            self.penalties,
-            self._lr(settings.lr, generation),
-            (settings.beta1, settings.beta2),
-        )
         lesson = lesson or Lesson()
         evidence = list(lesson.bred) or [one.evidence for one in teachers]
         rows: list[dict[str, float]] = []
@@ -198,10 +202,27 @@ class World:
             )
             if step:
                 environment = self.settle(environment)
+            rules = self.rules(generation, step)
             with seeded(self.config.seed, generation, "environment", step):
                 environment, row = learn(self.plan.game, environment, batch, rules)
             rows.append(row)
         return environment, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+    def rules(self, generation: int, step: int) -> Rules:
+        """What a generation's step of the discriminator does beside its batch.
+
+        Lazy penalties are k times as strong on every k-th step of the run, so that their mean over
+        k steps is what it would be on each (Karras et al., 2020, StyleGAN2, section 3.1).
+        """
+        settings = self.config.environment
+        due = (generation * settings.steps + step) % settings.lazy == 0
+        return Rules(
+            self.objective,
+            [(settings.lazy * weight, each) for weight, each in self.penalties if due],
+            self._lr(settings.lr, generation),
+            (settings.beta1, settings.beta2),
+            settings.clip,
+        )
 
     def breed(self, state: State, environment: Environment) -> Litter:
         """All children of all parents, judged, and what the discriminator may learn from them.
@@ -327,6 +348,7 @@ class World:
         pairs = [make_pair(self.config.networks, self.data.shape, seed, index) for index in indices]
         environment = Flat(pairs[0][1], self.device)
         weights, buffers = environment.state()
+        weights = clipped(weights, self.config.environment.clip)
         population = []
         for number, (generator, _) in enumerate(pairs):
             own, statistics = Flat(generator, self.device).state()

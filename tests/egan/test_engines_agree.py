@@ -15,6 +15,7 @@ from egan.engines.judging import judging_noise
 from egan.evolution import evolve
 from egan.games import Unconditional
 from egan.losses import mutations, objectives
+from egan.penalties import penalties
 from egan.world import World
 from populations.errors import UsageError
 
@@ -143,6 +144,48 @@ def test_a_generation_under_every_objective_is_the_references(make, engine, obje
     world, state, other = worlds_of(make, engine, settings)
     one, two = same_generation(state, world, other)
     torch.testing.assert_close(two.buffers, one.buffers)
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize(("fakes", "real"), [("judged", "training"), ("bred", "own")])
+def test_smoothing_and_clipping_are_the_references(make, engine, fakes, real):
+    settings = settings_of("plain", 1, fakes, real, 0.0, engine=engine)
+    settings["environment"] |= {"smoothing": 0.2, "clip": 0.3}
+    world, state, other = worlds_of(make, engine, settings)
+    same_generation(state, world, other)
+    plain, _ = make(settings, {"environment": {"smoothing": 0.0}})
+    environment = world.settle(state.environment)
+    judged, smooth = (each.breed(state.population, environment, 4)[0] for each in (plain, other))
+    for one, two in zip(judged, smooth, strict=True):
+        assert two.fitness.values[1] != pytest.approx(one.fitness.values[1], rel=1e-3)
+
+
+def noisy_critic(kind):
+    """A discriminator that draws at random, or whose logits depend on the batch."""
+    middle = {"dropout": nn.Dropout(0.5), "batch norm": nn.BatchNorm1d(7)}[kind]
+    return nn.Sequential(nn.Linear(2, 7, bias=False), middle, nn.Tanh(), nn.Linear(7, 1)).double()
+
+
+@pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
+@pytest.mark.parametrize("kind", ["dropout", "batch norm"])
+def test_lazy_penalties_of_all_kinds_are_the_references(make, engine, kind):
+    settings = settings_of("plain", 1, "judged", "training", 0.0, engine=engine)
+    settings["networks"]["discriminator"] = lambda: noisy_critic(kind)
+    settings["environment"] |= {"penalties": dict.fromkeys(penalties, 0.3), "lazy": 2}
+    world, state, other = worlds_of(make, engine, settings)
+    for generation in (4, 5):  # with penalties, and without
+        environment = world.settle(state.environment)
+        lessons = []
+        for each in (world, other):
+            offspring, lesson = each.breed(state.population, environment, generation)
+            lessons.append(each.adapt(environment, offspring[:1], generation, lesson))
+        (one, row), (two, also) = lessons
+        torch.testing.assert_close(two.moments, one.moments, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(two.buffers, one.buffers)
+        torch.testing.assert_close(two.averages, one.averages)
+        assert also == pytest.approx(row, rel=1e-7)
+        assert bool(row["penalty"]) == (generation == 4)
+        state = replace(state, environment=one)
 
 
 @pytest.mark.parametrize("engine", [name for name in engines if name != "reference"])
@@ -371,6 +414,9 @@ def greedy(fake, labels):
     ([{"environment": {"objective": "rahinge"}, "fitness": {"race": 0.9}}],
      "the objective 'rahinge' is no sum of a real and a fake half, and so diversity cannot be "
      "judged on parts: fitness.race or fitness.gamma must be 0."),
+    ([{"environment": {"objective": "rasgan", "smoothing": 0.1}}],
+     "environment.smoothing is 0.1: the objective 'rasgan' cannot be smoothed, since it is no sum "
+     "of a real and a fake half, and so has no real label: it must be 0."),
     ([{"environment": {"objective": "rsgan"}, "fitness": {"real": "training", "samples": 8}}],
      "the objective 'rsgan' cannot judge 8 fakes beside 16 real samples: ValueError (8 and 16 "
      "samples cannot be paired: real ones and fakes must be equally many)."),

@@ -11,6 +11,7 @@ import torch
 
 from egan.catalogue import catalogue
 from egan.data import data_sets
+from egan.environment import slope_kernel
 from egan.evolution import evolve
 from egan.losses import mutations
 from egan.networks import networks
@@ -251,6 +252,58 @@ def test_a_penalty_without_a_gradient_leaves_a_known_step_as_it_is(make):
         world = replace(world, penalties=penalties)
         ends.append(next(evolve(state, world, 1))[0].environment.weights)
     torch.testing.assert_close(*ends)
+
+
+def test_lazy_penalties_are_due_by_the_number_of_the_step_over_the_whole_run(make):
+    world, _ = make({"environment": {"steps": 2, "lazy": 3}})
+    steps = [(generation, step) for generation in range(4) for step in range(2)]
+    due = [bool(world.rules(*each).penalties) for each in steps]
+    assert due == [True, False, False] * 2 + [True, False]
+    assert world.rules(0, 0).penalties == [(3 * weight, each) for weight, each in world.penalties]
+    plain, _ = make({"environment": {"steps": 2}})
+    assert all(plain.rules(*each).penalties == plain.penalties for each in steps)
+
+
+def test_over_an_interval_lazy_penalties_weigh_what_eager_ones_do(make):
+    settings = {"environment": {"penalties": {"r1": 0.3, "r2": 0.0}}}
+    world, state = make(settings)
+    lazy, _ = make(settings, {"environment": {"lazy": 4}})
+    game, real = world.plan.game, world._real("real", 16, 0)
+    fake = world._fakes(state.population, [None], 0, 0)
+
+    def gradient(rules):
+        game.discriminator.load(state.environment.weights, state.environment.buffers)
+        found, *_ = slope_kernel(
+            game, rules.objective, rules.penalties, False, False, real, fake, torch.zeros(3)
+        )
+        return found.gradient
+
+    eager = gradient(world.rules(0, 0))
+    assert eager.abs().max() > 0
+    applied = torch.stack([gradient(lazy.rules(generation, 0)) for generation in range(4)])
+    torch.testing.assert_close(applied.mean(0), eager)
+    assert not applied[1:].any()
+
+
+def test_the_log_has_the_penalty_that_was_applied(make):
+    settings = {"environment": {"lazy": 3}, "variation": {"lr": 1e-12}}
+    world, state = make(settings, {"environment": {"lr": 1e-12}})
+    plain, _ = make({"environment": {"lr": 1e-12}, "variation": {"lr": 1e-12}})
+    rows = [
+        [happened.learning["penalty"] for _, happened in evolve(state, each, 4)]
+        for each in (world, plain)
+    ]
+    assert rows[0] == pytest.approx([3 * rows[1][0], 0, 0, 3 * rows[1][3]], rel=1e-4)
+
+
+def test_the_discriminator_is_clipped_from_the_start_and_stays_so(make):
+    _, unbound = make()
+    world, state = make({"environment": {"clip": 0.02}})
+    first = state.environment.weights
+    assert torch.equal(first, unbound.environment.weights.clamp(-0.02, 0.02))
+    for after, _ in evolve(state, world, 3):
+        assert after.environment.weights.abs().max() <= 0.02
+    assert not torch.equal(after.environment.weights, first)
 
 
 def test_the_environments_batch_is_made_of_equal_parts_of_all_parents(make):

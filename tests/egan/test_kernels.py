@@ -11,9 +11,13 @@ from torch.nn import functional
 
 from egan import kernels
 from egan.cost import generation_flops
-from egan.environment import slope_kernel
+from egan.environment import Batch, Environment, Rules, learn, slope_kernel
 from egan.evolution import advance, evolve
+from egan.games import Unconditional
 from egan.losses import objectives
+from egan.networks import Flat
+from egan.optimizer import fresh_moments
+from egan.penalties import penalties
 from egan.settings import merge
 from egan.snapshot import start
 from populations.errors import UsageError
@@ -207,6 +211,16 @@ def test_what_goes_by_more_than_tensors_is_refused_before_any_work(make, module,
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("lazy", [1, 2])
+def test_a_penalty_that_goes_by_more_than_tensors_is_refused_however_lazy(make, monkeypatch, lazy):
+    drawn = {"drawn": lambda step: random.uniform(1, 2) * step.real_logits.square().mean()}
+    monkeypatch.setitem(penalties, *drawn.popitem())
+    layers = {"environment": {"penalties": {"drawn": 1.0}, "lazy": lazy}}
+    make(layers)
+    with pytest.raises(UsageError, match="its list of tensor operations does not give what"):
+        make(layers, COMPILED)
+
+
 @pytest.mark.parametrize("kind", ["frozen", "tied", "old spectral norm", "new spectral norm"])
 def test_networks_of_every_kind_are_computed_as_written(make, kind):
     body = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 1))
@@ -285,6 +299,16 @@ def test_a_compiled_generation_is_counted_as_a_shared_one(make):
     assert counts[0] == counts[1] > 0
 
 
+def test_lazy_penalties_are_counted_at_their_share(make):
+    counts = {}
+    for lazy, weight in ((1, 0.1), (4, 0.1), (1, 0.0)):
+        penalties = {"r1": weight, "r2": weight}
+        world, state = make({"environment": {"penalties": penalties, "lazy": lazy}})
+        counts[lazy, weight] = generation_flops(state, world)
+    assert counts[1, 0.1] > counts[1, 0.0]
+    assert counts[4, 0.1] == (counts[1, 0.1] + 3 * counts[1, 0.0]) // 4
+
+
 @pytest.mark.inductor
 def test_replays_on_a_gpu_share_no_memory_and_begin_a_step(monkeypatch):
     memory, begun, asked = torch.zeros(3), [], {}
@@ -321,6 +345,38 @@ def test_kernels_are_traced_once_however_often_a_bound_method_is_looked_up(make,
     world, state = make({"environment": {"objective": "mine"}}, COMPILED)
     counts = [len(world.plan.game.compiled.traced) for _ in evolve(state, world, 4)]
     assert counts == [counts[0]] * 4
+
+
+def critic(kind):
+    """A discriminator, flat enough and steep enough for every penalty."""
+    torch.manual_seed(1)
+    middle = {"plain": nn.Identity(), "dropout": nn.Dropout(0.5), "batch norm": nn.BatchNorm1d(8)}
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), middle[kind], nn.Tanh(), nn.Linear(8, 1))
+    with torch.no_grad():
+        body[-1].weight.mul_(10)
+    return body.double()
+
+
+@pytest.mark.parametrize("name", penalties)
+@pytest.mark.parametrize("kind", ["plain", "dropout", "batch norm"])
+def test_every_penalty_is_computed_as_written_and_draws_anew_at_every_step(name, kind):
+    rules = Rules(objectives["minimax"], [(0.5, penalties[name])], 0.05, (0.5, 0.9))
+    ends = []
+    for compiled in (None, kernels.Compiled()):
+        game = Unconditional(Flat(nn.Linear(3, 64).double()), Flat(critic(kind)), "normal", 3)
+        game.compiled = compiled
+        weights, buffers = game.discriminator.state()
+        environment = Environment(weights, buffers, fresh_moments(weights))
+        rows = []
+        for step in range(3):
+            torch.manual_seed(step)
+            batch = Batch(*torch.randn(2, 6, 1, 8, 8, dtype=torch.float64).unbind())
+            environment, row = learn(game, environment, batch, rules)
+            rows.append(row)
+        ends.append(environment)
+        assert row["penalty"] > 0
+    assert len(compiled.traced) == 1
+    torch.testing.assert_close(vars(ends[1]), vars(ends[0]), rtol=0, atol=1e-9)
 
 
 def test_a_penalty_of_the_users_own_is_compiled_as_well(make):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from egan.losses import mutations, objectives, reads, value
+from egan.losses import mutations, objectives, reads, smoothed, value
 
 LOGITS = [-6.0, -2.5, -1.1, -0.3, 0.0, 0.4, 0.9, 2.0, 5.5]
 EXTREMES = [-1e4, -1e3, -100.0, -20.0, -1e-8, 0.0, 1e-8, 20.0, 100.0, 1e3, 1e4]
@@ -241,6 +241,50 @@ def test_no_relativistic_loss_or_gradient_overflows(name, kind):
             logits = torch.full((4,), fake, dtype=kind)
             assert torch.isfinite(loss(logits))
             assert torch.isfinite(slopes(loss, logits)).all()
+
+
+SEPARABLE = [name for name, objective in objectives.items() if not objective.whole]
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_a_smoothed_objective_takes_a_share_of_the_real_label_away_and_nothing_else(name):
+    objective = objectives[name]
+    logits = torch.tensor(LOGITS, dtype=torch.float64)
+    found = smoothed(objective, 0.1)
+    expected = 0.9 * objective.real(logits).item() + 0.1 * objective.fake(logits).item()
+    assert found.real(logits).item() == pytest.approx(expected, rel=1e-14)
+    assert found.fake is objective.fake
+    assert found.whole is None
+    assert found.text == f"{objective.text}, smoothed by 0.1"
+    assert smoothed(objective, 0.0) is objective
+
+
+def test_smoothed_minimax_is_the_cross_entropy_with_the_target_that_is_left():
+    logits = torch.tensor(LOGITS, dtype=torch.float64)
+    target = torch.full_like(logits, 0.75)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+    found = smoothed(objectives["minimax"], 0.25).real(logits)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("ratio", [1.0, 0.2, 7.0])
+def test_the_best_smoothed_minimax_discriminator_takes_its_share_off_the_real_density(share, ratio):
+    """Salimans et al. (2016), section 3.4; on equal densities it is (1 - share) / 2."""
+    objective = smoothed(objectives["minimax"], share)
+    best = (1 - share) * ratio / (ratio + 1)
+    logit = torch.tensor([math.log(best / (1 - best))], dtype=torch.float64, requires_grad=True)
+    risk = ratio * objective.real(logit) + objective.fake(logit)
+    (slope,) = torch.autograd.grad(risk, logit, create_graph=True)
+    assert slope.item() == pytest.approx(0, abs=1e-14)
+    assert torch.autograd.grad(slope, logit)[0].item() > 0
+
+
+@pytest.mark.parametrize("name", [name for name in objectives if name not in SEPARABLE])
+def test_an_objective_that_is_no_sum_is_not_smoothed(name):
+    with pytest.raises(ValueError, match="no sum of a real and a fake half"):
+        smoothed(objectives[name], 0.1)
+    assert smoothed(objectives[name], 0.0) is objectives[name]
 
 
 def test_rsgan_needs_as_many_real_samples_as_fakes():

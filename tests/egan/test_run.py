@@ -235,6 +235,16 @@ def test_init_from_starts_with_another_runs_individuals(small, tmp_path):
     assert [row["parent"] for row in seen[0]["population"]] != [-1, -1]
 
 
+def test_init_from_clips_the_other_runs_discriminator_too(small, tmp_path):
+    run_in(Directory(tmp_path), small)
+    old = checkpoint.load(checkpoint.path_of(tmp_path / "checkpoints", 12))["environment"]
+    clipped = {"init_from": str(tmp_path), "environment": {"clip": 0.05}}
+    world = egan.assembly.make_world(egan.configure(small, clipped))
+    first = egan.run.start(world).environment
+    assert torch.equal(first.weights, old["weights"].clamp(-0.05, 0.05))
+    assert torch.equal(first.moments["mean"], old["moments"]["mean"])
+
+
 def test_init_from_a_run_of_other_networks_is_an_error(small, tmp_path):
     run_in(Directory(tmp_path / "old"), small)
     wide = {**small, "networks": {"width": 8}, "init_from": str(tmp_path / "old")}
@@ -453,6 +463,15 @@ def test_killed_at_its_very_end_and_resumed_equals_never_stopped(small, tmp_path
         {"first": "environment", "fitness": {"real": "training", "samples": 16}},
         {"data": "digits", "networks": {"name": "convolutional", "width": 4}},
         {"networks": {"name": "pacgan", "width": 8}},
+        {
+            "environment": {
+                "penalties": {"lecam": 0.3, "gradient-penalty": 0.1, "consistency": 1.0},
+                "steps": 2,
+                "lazy": 3,
+                "clip": 0.2,
+                "smoothing": 0.1,
+            },
+        },
     ],
     ids=str,
 )
