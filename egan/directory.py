@@ -169,8 +169,9 @@ def reconcile(directory: Directory, given: Mapping[str, Any]) -> Config:
         if flatten(given).get(f"execution.{name}") == "auto":  # made out when the run began
             given = merge(given, {"execution": {name: stored["execution"][name]}})
     config = build(Config, merge(stored, given))
+    before = plain(build(Config, stored))  # with what settings that it does not know have meant
     other = [
-        text for text in differences(plain(config), stored) if text.split(" ")[0] not in ADJUSTABLE
+        text for text in differences(plain(config), before) if text.split(" ")[0] not in ADJUSTABLE
     ]
     if other:
         raise UsageError(

@@ -484,6 +484,31 @@ def test_whatever_evolves_resumed_equals_never_stopped(small, tmp_path, changes)
     equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_averages_of_logits_are_in_the_checkpoint(small, tmp_path):
+    settings = egan.settings.merge(small, {"environment": {"penalties": {"lecam": 0.3}}})
+    run_in(Directory(tmp_path), settings, on_generation=lambda state, row: state.generation >= 6)
+    saved = checkpoint.load(checkpoint.path_of(tmp_path / "checkpoints", 6))
+    assert saved["environment"]["averages"][2].item() == pytest.approx(1 - 0.99**6, rel=1e-5)
+
+
+def test_a_run_from_before_a_setting_and_a_part_of_the_state_existed_goes_on(small, tmp_path):
+    run_in(Directory(tmp_path / "whole"), small)
+    old = tmp_path / "old"
+    run_in(Directory(old), small, on_generation=lambda state, row: state.generation >= 6)
+    path = checkpoint.path_of(old / "checkpoints", 6)
+    saved = torch.load(path, weights_only=True)
+    assert saved["environment"].pop("averages") is None
+    torch.save(saved, path)
+    config = json.loads((old / "config.json").read_text())
+    for name in ("lazy", "clip", "smoothing"):
+        del config["environment"][name]
+    (old / "config.json").write_text(json.dumps(config))
+    told = []
+    run_in(Directory(old), {}, tell=told.append)
+    assert not [sentence for sentence in told if "is used instead" in sentence]
+    equal_runs(tmp_path / "whole", old)
+
+
 def test_a_run_that_another_process_has_just_made_is_not_overwritten(small, tmp_path, monkeypatch):
     import egan.run
 
