@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from egan.interrupts import threads
 from egan.kernels import Compiled
 from egan.losses import Objective, mutations, objectives, reads, smoothed, value
 from egan.networks import Flat, make_pair
-from egan.penalties import penalties
+from egan.penalties import SLOPE_FREE, penalties
 from egan.perturbations import perturbations, perturbs
 from egan.scores import applicable, scores
 from egan.traits import find_traits
@@ -33,6 +34,9 @@ from populations.randomness import generator as keyed
 from populations.randomness import seeded
 from populations.registry import describe_error, lookup, spell
 from populations.selection import Selection, resolve, selections
+
+LOGGER = logging.getLogger("egan")
+WASSERSTEIN = "wasserstein"
 
 
 def make_world(config: Config, source: Any = None) -> World:
@@ -84,10 +88,35 @@ def make_world(config: Config, source: Any = None) -> World:
     )
     if engines[config.execution.engine].compiles:
         check_compiled(world)
+    for sentence in _doubts(config, plan):
+        LOGGER.warning(sentence)
     if not free:
         return world
     with threads(config.execution.threads):
         return fastest(world)
+
+
+def _doubts(config: Config, plan: Plan) -> list[str]:
+    """One sentence on each choice that can be computed and is hardly what is meant."""
+    found, objective = [], spell(config.environment.objective)
+    if WASSERSTEIN in (objective, *plan.names) and not _slope_is_held(config, plan):
+        found.append(
+            f"the objective is {objective!r} and the mutations are {', '.join(plan.names)}: "
+            f"{WASSERSTEIN!r} needs a discriminator whose slope is bounded; set environment.clip, "
+            "a gradient penalty, r1 or r2 (environment.penalties), or use spectral norm."
+        )
+    if plan.objective.whole and plan.samples and plan.quality is qualities["probability"]:
+        found.append(
+            f"fitness.quality is 'probability', and under the objective {objective!r} logits mean "
+            "something by their differences alone: fitness.quality = 'logit' ranks by those."
+        )
+    return found
+
+
+def _slope_is_held(config: Config, plan: Plan) -> bool:
+    penalised = {name for name, weight in config.environment.penalties.items() if weight}
+    held = penalised.difference(SLOPE_FREE) or plan.game.discriminator.iterates
+    return bool(held or config.environment.clip)
 
 
 def make_plan(

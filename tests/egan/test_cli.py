@@ -102,7 +102,8 @@ WRONG = [
      f"{names(selections)}.", 2),
     ("evolve --execution.executor cloud", "unknown executor 'cloud': valid are dask, "
      "processes, serial.", 2),
-    ("evolve --environment.penalties.r3 1", f"unknown penalty 'r3': valid are {names(penalties)}.", 2),
+    ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are "
+     f"{names(penalties)}.", 2),
     ("evolve --fitness.quality x", f"unknown quality 'x': valid are {names(qualities)}.", 2),
     ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
     ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
