@@ -111,12 +111,10 @@ def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Te
             return samples, samples.new_zeros(len(samples)), None
         if not half_too and real is None:
             return samples, game.logits(samples), None
+    logits = game.logits(samples)
     if plan.objective.whole:
-        shown = game.logits(real)
-        logits = game.logits(samples)
-        value = plan.objective.whole(real=shown, fake=logits)
+        value = plan.objective.whole(real=game.logits(real), fake=logits)
     else:
-        logits = game.logits(samples)
         value = plan.objective.fake(logits)
     gradient = game.discriminator.gradient(value)
     return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())

@@ -564,8 +564,9 @@ def test_dropout_in_a_race_differs_from_chunk_to_chunk(make):
     assert len({tuple(mask.tolist()) for mask in chunks}) == 8
 
 
-@pytest.mark.parametrize("engine", ["reference", "shared"])
-def test_dropout_draws_the_same_in_every_engine(make, engine):
+@pytest.mark.parametrize("engine", ["shared", "compiled"])
+@pytest.mark.parametrize("objective", ["minimax", "rsgan"])
+def test_dropout_draws_the_same_in_every_engine(make, engine, objective):
     def critic():
         layers = [nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)]
         return nn.Sequential(*layers).double()
@@ -574,6 +575,7 @@ def test_dropout_draws_the_same_in_every_engine(make, engine):
         return nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 2)).double()
 
     settings = {"networks": {"generator": maker, "discriminator": critic}}
+    settings |= {"environment": {"objective": objective}}
     world, state, other = worlds_of(make, engine, settings)
     expected = world.breed(replace(state, generation=5), state.environment).children
     found = other.breed(replace(state, generation=5), state.environment).children
