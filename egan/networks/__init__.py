@@ -76,11 +76,12 @@ def _own(kind: str, name: Any, index: int) -> nn.Module:
             "of no arguments that makes one."
         )
     given = isinstance(found, nn.Module)
-    module = copy.deepcopy(found) if given else call(kind, name, found)
+    module = found if given else call(kind, name, found)
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"the {kind} {spell(name)!r} makes {module!r}: it must be a torch.nn.Module."
         )
+    module = copy.deepcopy(module)  # a function may give the same one at every call
     if index and given:  # the first parent has the weights it came with
         for layer in module.modules():
             reset = getattr(layer, "reset_parameters", None)

@@ -219,6 +219,14 @@ def test_ones_own_module_is_copied_and_stays_as_it_is():
     assert torch.equal(weights_of(own), before)
 
 
+def test_a_function_may_give_the_same_module_at_every_call():
+    own = nn.Linear(8, 2)
+    first, second = (Flat(pair(generator=lambda: own)[0]) for _ in range(2))
+    first.vector.zero_()
+    assert not weights_of(first.module).any()
+    assert torch.equal(weights_of(second.module), weights_of(own))
+
+
 def test_a_function_that_builds_ones_own_network_is_seeded_by_index():
     def build():
         return nn.Linear(8, 2)
