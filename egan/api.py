@@ -19,7 +19,7 @@ from egan.interrupts import threads
 from egan.presets import configure
 from egan.run import OnGeneration, check_fertile, run_in, run_in_memory
 from egan.scores import evaluate
-from egan.settings import merge, plain
+from egan.settings import Names, merge, plain
 from egan.snapshot import open_state, start
 from egan.state import State
 from egan.together import evolve_together, make_worlds
@@ -69,7 +69,8 @@ def evolve(
             tensor, an array, a torch Dataset or an object with name, shape and draw.
         generator: a module or a function that makes one, (n, noise_dimension) to (n, *shape);
             `networks.noise_dimension` (8 unless set) says how much noise it gets.
-        discriminator: likewise, (n, *shape) to one or more logits a sample.
+        discriminator: likewise, (n, *shape) to one or more logits a sample; under
+            `environment.packing` = m, a pack, whose first dimension is m times as wide.
         config: all settings, or some of them by nested name, over the preset's.
         run: directory to write to, or to go on from; None: nothing is written.
         on_generation: called after each generation with the state and a dict of plain numbers
@@ -175,7 +176,8 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
         stored.networks, generator=generator or stored.networks.generator, discriminator=None
     )
     shape = exported(directory, which).shape
-    game = make_game(replace(stored, networks=networks), shape, "cpu")
+    environment = replace(stored.environment, augmentation=Names())
+    game = make_game(replace(stored, networks=networks, environment=environment), shape, "cpu")
     loaded = Generator(game)
     load_weights(loaded, directory, which)
     return loaded

@@ -33,7 +33,7 @@ class Parser(ArgumentParser):
 
     def format_help(self, formatter: Any = None) -> str:
         """The help text, its options hyphenated."""
-        text = super().format_help(formatter).replace("<class 'Names'>", "names")
+        text = re.sub(r"<class\s+'Names'>", "names", super().format_help(formatter))
         return re.sub(r"--[\w.]+", lambda found: hyphenated(found[0]), text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egan.choice import AUTO, USUAL, check_compiled, fastest, with_engine
-from egan.config import Config, Networks
+from egan.config import Config
 from egan.data import Data, Table, make_data
 from egan.engines import engines
 from egan.fitness import SEEN, combinations, diversities, qualities
@@ -19,11 +20,11 @@ from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
 from egan.losses import Objective, mutations, objectives, reads, smoothed, value
-from egan.networks import Flat, make_pair
+from egan.networks import Flat, make_pair, packed
 from egan.penalties import SLOPE_FREE, penalties
 from egan.perturbations import perturbations, perturbs
 from egan.scores import applicable, scores
-from egan.traits import find_traits
+from egan.traits import COUNT, find_traits
 from egan.variation import BRED, JUDGED, Plan
 from egan.world import Shared, World
 from populations.choice import Choice, choices
@@ -72,7 +73,7 @@ def make_world(config: Config, source: Any = None) -> World:
             f"the score {judge!r} cannot judge {data.name}: records.judge must be one of "
             f"{', '.join(applicable(data))}."
         )
-    _try_on(make_game(config, data.shape, str(device)), data)
+    _try_on(make_game(config, data.shape, str(device)), data, config.environment.packing)
     make = partial(make_plan, config, data.shape, selection, choice)
     shared = Shared(make, str(device))
     plan = shared.get()
@@ -133,7 +134,7 @@ def make_plan(
     to_select = (count > 1 or compete) and selection.reads_fitness
     lookup("engine", config.execution.engine, engines)
     game = make_game(config, shape, device)
-    traits = find_traits(game, shape)
+    traits = find_traits(game, shape, config.environment.packing)
     if engines[config.execution.engine].compiles:
         game.compiled = Compiled()
     plan = Plan(
@@ -242,13 +243,12 @@ def _knows_real_half(config: Config, plan: Plan) -> bool:
 
 def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
     """The game with workplaces for its two networks."""
-    settings: Networks = config.networks
-    generator, discriminator = make_pair(settings, shape, config.seed)
+    generator, discriminator = make_pair(config, shape)
     return lookup("game", config.game, games)(
         Flat(generator, device),
         Flat(discriminator, device),
-        settings.noise,
-        settings.noise_dimension,
+        config.networks.noise,
+        config.networks.noise_dimension,
     )
 
 
@@ -294,9 +294,10 @@ def _check_race(config: Config, selection: Selection) -> None:
             "fitness.race compares children before all are judged: it needs fitness.combination = "
             "'sum'."
         )
-    if config.fitness.samples < 2 * config.fitness.chunks:
+    things = "packs" if config.environment.packing > 1 else "samples"
+    if config.fitness.samples < 2 * config.fitness.chunks * config.environment.packing:
         raise UsageError(
-            f"fitness.samples is {config.fitness.samples}: a race needs at least two samples in "
+            f"fitness.samples is {config.fitness.samples}: a race needs at least two {things} in "
             f"each of its {config.fitness.chunks} chunks (fitness.chunks)."
         )
     if config.execution.executor != "serial":
@@ -313,10 +314,11 @@ def _check_sight(config: Config, plan: Plan, data: Data) -> None:
             "environment.fakes is 'bred': every mutation must begin with a loss, for whose step a "
             "parent makes fakes."
         )
+    packing = config.environment.packing
     if plan.read() & {"fake_features", "real_features"}:
         if not hasattr(plan.game, "features"):
             raise UsageError(f"the game {config.game!r} has no features, which mutations read.")
-        real = data.draw(4, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
+        real = data.draw(COUNT * packing, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
         with torch.no_grad(), seeded(0, 0, "trial"):
             plan.game.features(real)
     whole = plan.objective.whole
@@ -324,7 +326,8 @@ def _check_sight(config: Config, plan: Plan, data: Data) -> None:
         own = config.fitness.real == "own"
         count = plan.samples if own else config.environment.batch
         try:
-            whole(real=torch.zeros(count, 1), fake=torch.zeros(plan.samples, 1))
+            rows = count // packing, plan.samples // packing
+            whole(real=torch.zeros(rows[0], 1), fake=torch.zeros(rows[1], 1))
         except Exception as error:  # whatever a user's objective raises
             name = spell(config.environment.objective)
             raise UsageError(
@@ -386,13 +389,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _try_on(game: Any, data: Data) -> None:
+def _try_on(game: Any, data: Data, packing: int) -> None:
     """Let noise and real samples pass the networks once."""
     random = keyed(0, 0, "trial")
     _check_scale(data, random)
-    real = data.draw(4, random).to(game.discriminator.vector)
+    real = data.draw(COUNT * packing, random).to(game.discriminator.vector)
     with torch.no_grad(), seeded(0, 0, "trial"):
-        fake = _attempt("generator", game.generate, game.draw(4, random))
+        fake = _attempt("generator", game.generate, game.draw(len(real), random))
         if fake.shape != real.shape:
             raise UsageError(
                 f"the generator makes samples of shape {tuple(fake.shape[1:])} and the data "
@@ -403,11 +406,12 @@ def _try_on(game: Any, data: Data) -> None:
                 f"the generator computes in {fake.dtype} and the discriminator in {real.dtype}: "
                 "they must be equal."
             )
-        logits = _attempt("discriminator", game.logits, real)
-    if logits.shape[:1] != (4,):
+        logits = _attempt("discriminator", game.logits, real, packing)
+    if logits.shape[:1] != (COUNT,):
+        things = "packs" if packing > 1 else "samples"
         raise UsageError(
-            f"the discriminator turns 4 samples into logits of shape {tuple(logits.shape)}: the "
-            "first dimension must be the number of samples."
+            f"the discriminator turns {COUNT} {things} into logits of shape "
+            f"{tuple(logits.shape)}: the first dimension must be the number of {things}."
         )
 
 
@@ -420,12 +424,17 @@ def _check_scale(data: Data, random: torch.Generator) -> None:
         )
 
 
-def _attempt(kind: str, function: Any, argument: Tensor) -> Tensor:
+def _attempt(
+    kind: str, function: Callable[[Tensor], Tensor], argument: Tensor, packing: int = 1
+) -> Tensor:
     try:
-        result: Tensor = function(argument)
+        return function(argument)
     except Exception as error:  # whatever a user's network raises
-        raise UsageError(
-            f"the {kind} does not accept an input of shape {tuple(argument.shape)}: "
-            f"{describe_error(error)}."
-        ) from error
-    return result
+        problem = f"does not accept an input of shape {tuple(argument.shape)}:"
+        if packing > 1:
+            shape = packed(tuple(argument.shape[1:]), packing)
+            problem = (
+                f"must accept packs of shape {shape}, {packing} samples side by side "
+                "(environment.packing), and raises"
+            )
+        raise UsageError(f"the {kind} {problem} {describe_error(error)}.") from error

@@ -10,7 +10,7 @@ from egan.engines import engines
 from egan.fitness import combinations, diversities, qualities
 from egan.games import games
 from egan.losses import mutations, objectives
-from egan.networks import networks
+from egan.networks import augmentations, networks
 from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
@@ -31,6 +31,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "diversities": diversities,
         "combinations": combinations,
         "networks": networks,
+        "augmentations": augmentations,
         "games": games,
         "data sets": data_sets,
         "executors": executors,

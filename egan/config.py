@@ -33,6 +33,11 @@ class Networks(Settings, group="networks"):
     """Dimensions of the noise."""
     initial_deviation: float | None = setting(None, above=0)
     """Standard deviation of normally distributed initial weights; default: PyTorch's own rule."""
+    spectral_norm: bool = False
+    """Whether every linear and convolutional layer of the discriminator has a spectral norm."""
+    discriminators: int = setting(1, low=1)
+    """Discriminators, each with initial weights of its own, that see the same samples; losses are
+    means over all."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,15 @@ class Environment(Settings, group="environment"):
     clip: float = setting(0.0, low=0)
     """Bound of the discriminator's weights, which are cut to it at the start and after every step
     (WGAN: 0.01); 0: none."""
+    packing: int = setting(1, low=1)
+    """Samples, all of one generator or all real, that the discriminator sees side by side and
+    judges as one (PacGAN)."""
+    noise: float = setting(0.0, low=0)
+    """Standard deviation of the noise on every sample that the discriminator sees, in the data's
+    units; 0: none."""
+    augmentation: Names = Names(())
+    """Random changes of every image that the discriminator sees, separated by commas
+    (`egan list`)."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +296,23 @@ class Config(Settings):
                 f"fitness.samples is {self.fitness.samples}: in a race it must be a multiple of "
                 f"fitness.chunks ({self.fitness.chunks})."
             )
+        self._check_packing()
+
+    def _check_packing(self) -> None:
+        """Every batch is whole packs, and so is every part of it."""
+        chunks = self.fitness.chunks if self.fitness.race else 1
+        parts = (
+            ("variation.batch", self.variation.batch, 1, ""),
+            ("fitness.samples", self.fitness.samples, chunks, f" in each of {chunks} chunks"),
+            ("environment.batch", self.environment.batch, self.population.mu, " of each parent"),
+        )
+        packing = self.environment.packing
+        for name, made, count, where in parts:
+            if made % (count * packing):
+                raise UsageError(
+                    f"{name} is {made}: it must be a multiple of {count * packing}, whole packs of "
+                    f"{packing} samples (environment.packing){where if count > 1 else ''}."
+                )
 
     def _check_reused(self, whose: str, name: str, made: int) -> None:
         """The discriminator reuses fakes: they must be there, and enough."""

@@ -15,7 +15,7 @@ from egan.networks.stack import Stack, stacked
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
-COUNT = 4  # samples of a trial
+COUNT = 4  # samples of a trial, or packs
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Traits:
     """What is known of a game's networks.
 
     Attributes:
-        own_logits: each sample has one logit, and no other sample moves it.
+        own_logits: each sample has one logit, and no other sample moves it (as in packs).
         generator_tape: each sample of the generator depends on its own noise alone, and a tape
             gives its gradient.
         discriminator_tape: the same of the discriminator.
@@ -38,16 +38,19 @@ class Traits:
     repeatable: bool
 
 
-def find_traits(game: Any, shape: tuple[int, ...]) -> Traits:
+def find_traits(game: Any, shape: tuple[int, ...], packing: int = 1) -> Traits:
     """Try the networks at weights moved at random, so that no zero hides a dependence.
 
     Args:
         game: its networks' weights and buffers are left as they were.
         shape: of one sample.
+        packing: samples that the discriminator judges as one.
     """
     random = keyed(0, 0, "traits")
     vector = game.discriminator.vector
-    samples = torch.randn((COUNT, *shape), generator=random, dtype=torch.float32).to(vector)
+    samples = torch.randn((packing * COUNT, *shape), generator=random, dtype=torch.float32).to(
+        vector
+    )
     noise = game.draw(COUNT, random)
     makes, answers = (game.generator, game.generate, noise), (
         game.discriminator, game.logits, samples

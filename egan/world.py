@@ -343,9 +343,9 @@ class World:
 
     def first_population(self) -> tuple[list[Individual], Environment]:
         """Parents and discriminator with initial weights keyed on the seed."""
-        settings, seed = self.config.population, self.config.seed
+        settings = self.config.population
         indices = [0 if settings.initial == "identical" else slot for slot in range(settings.mu)]
-        pairs = [make_pair(self.config.networks, self.data.shape, seed, index) for index in indices]
+        pairs = [make_pair(self.config, self.data.shape, index) for index in indices]
         environment = Flat(pairs[0][1], self.device)
         weights, buffers = environment.state()
         weights = clipped(weights, self.config.environment.clip)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from egan.networks import Flat
+from egan.networks import Ensemble, Flat
 from populations.errors import UsageError
 
 
 @dataclass(eq=False)
 class Unconditional:
-    """Generators make samples from noise alone; the discriminator sees one sample at a time.
+    """Generators make samples from noise alone; the discriminator sees single samples, or packs.
 
     Attributes:
         generator: where a generator computes; load an individual first.
@@ -43,7 +43,7 @@ class Unconditional:
         return samples
 
     def logits(self, samples: Tensor) -> Tensor:
-        """The discriminator's logits on samples, (count, ...)."""
+        """The discriminator's logits on samples, (count, ...), or on their packs."""
         logits: Tensor = self.discriminator.module(samples)
         return logits
 
@@ -51,27 +51,38 @@ class Unconditional:
         """The discriminator's last hidden layer, (count, features): what its last layer reads.
 
         The last layer is the module with weights, and without modules in it, that is called last.
+        Of packs the count is theirs; the features of an ensemble's members stand side by side.
 
         Raises:
             UsageError: fewer than two are called.
         """
-        read: list[Tensor] = []
+        members = _members(self.discriminator.module)
+        read: list[list[Tensor]] = [[] for _ in members]
         hooks = [
-            each.register_forward_pre_hook(lambda _, given: read.append(given[0]))
-            for name, each in self.discriminator.module.named_modules()
-            if "parametrizations" not in name and _is_layer(each)
+            layer.register_forward_pre_hook(lambda _, given, own=own: own.append(given[0]))
+            for member, own in zip(members, read, strict=True)
+            for name, layer in member.named_modules()
+            if "parametrizations" not in name and _is_layer(layer)
         ]
         try:
             self.logits(samples)
         finally:
             for hook in hooks:
                 hook.remove()
-        if len(read) < 2:
+        if min(map(len, read)) < 2:
             raise UsageError(
                 "the discriminator has one layer only, and so no features to match: give it a "
                 "hidden layer, or leave out mutations that read features."
             )
-        return read[-1].flatten(1)
+        return torch.cat([own[-1].flatten(1) for own in read], dim=1)
+
+
+def _members(module: nn.Module) -> list[nn.Module]:
+    """Those of an ensemble, which may stand behind views; otherwise the module itself."""
+    last = module
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    return [*last] if isinstance(last, Ensemble) else [module]
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -11,11 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from egan.config import Networks
+from egan.config import Config, Networks
 from egan.networks.convolutional import convolutional
+from egan.networks.discriminators import Ensemble, norm_spectrally, side_by_side
 from egan.networks.flat import Flat
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from egan.networks.tape import Tape
+from egan.networks.views import augmentations, behind_views, packed
 from populations.errors import UsageError
 from populations.randomness import seeded
 from populations.registry import call, lookup, spell
@@ -28,44 +30,73 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "convolutional": convolutional,
 }
 
-__all__ = ["Flat", "Tape", "make_pair", "networks"]
+__all__ = ["Ensemble", "Flat", "Tape", "augmentations", "make_pair", "networks", "packed"]
 
 
 def make_pair(
-    settings: Networks, shape: tuple[int, ...], seed: int, index: int = 0
+    config: Config, shape: tuple[int, ...], index: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator with initial weights keyed on (seed, index).
 
+    The discriminator takes samples as they are, behind its views (see `networks.views`).
+
     Args:
-        settings: which networks.
+        config: which networks, which views, and the seed.
         shape: of one sample of the data.
-        seed: the run's seed.
         index: which parent of the first generation.
 
     Raises:
-        UsageError: a name is unknown, or what it names makes no module.
+        UsageError: a name is unknown, or what it names makes no module or does not fit the data.
     """
-    with seeded(seed, 0, "initial weights", index):
-        generator, discriminator = (
-            settings.generator and _own("generator", settings.generator, index),
-            settings.discriminator and _own("discriminator", settings.discriminator, index),
-        )
-        if not (generator and discriminator):
-            build = lookup("network", settings.name, networks)
-            pair = call(
-                "network", settings.name, build,
-                shape, settings.noise_dimension, settings.width, settings.depth,
-            )  # fmt: skip
-            if not (isinstance(pair, tuple) and len(pair) == 2):
-                raise UsageError(
-                    f"the network {spell(settings.name)!r} makes {type(pair).__name__}: it must "
-                    "make a pair (generator, discriminator)."
-                )
-            generator, discriminator = generator or pair[0], discriminator or pair[1]
+    settings, seen = config.networks, packed(shape, config.environment.packing)
+    with seeded(config.seed, 0, "initial weights", index):
+        generator, discriminator = _pair(settings, shape, seen, index)
         if settings.initial_deviation:
-            for module in (generator, discriminator):
-                _initialise(module, settings.initial_deviation)
+            _initialise(generator, settings.initial_deviation)
+        _finish(discriminator, settings)
+    discriminators = [discriminator]
+    for number in range(1, settings.discriminators):
+        with seeded(config.seed, 0, "initial weights of discriminator", number):
+            discriminators.append(_another(settings, seen, number))
+            _finish(discriminators[-1], settings)
+    whole = side_by_side(discriminators)
+    return generator, behind_views(whole, config.environment, shape)
+
+
+def _pair(
+    settings: Networks, shape: tuple[int, ...], seen: tuple[int, ...], index: int
+) -> tuple[nn.Module, nn.Module]:
+    """A generator of samples of a shape, and a discriminator that is shown another."""
+    generator, discriminator = (
+        settings.generator and _own("generator", settings.generator, index),
+        settings.discriminator and _own("discriminator", settings.discriminator, index),
+    )
+    if not (generator and discriminator):
+        pair = _registered(settings, shape)
+        if seen != shape and not discriminator:
+            discriminator = _registered(settings, seen)[1]
+        generator, discriminator = generator or pair[0], discriminator or pair[1]
     return generator, discriminator
+
+
+def _another(settings: Networks, seen: tuple[int, ...], index: int) -> nn.Module:
+    if settings.discriminator:
+        return _own("discriminator", settings.discriminator, index)
+    return _registered(settings, seen)[1]
+
+
+def _registered(settings: Networks, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    build = lookup("network", settings.name, networks)
+    pair = call(
+        "network", settings.name, build,
+        shape, settings.noise_dimension, settings.width, settings.depth,
+    )  # fmt: skip
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise UsageError(
+            f"the network {spell(settings.name)!r} makes {type(pair).__name__}: it must "
+            "make a pair (generator, discriminator)."
+        )
+    return pair
 
 
 def _own(kind: str, name: Any, index: int) -> nn.Module:
@@ -88,6 +119,13 @@ def _own(kind: str, name: Any, index: int) -> nn.Module:
             if callable(reset):
                 reset()
     return module
+
+
+def _finish(discriminator: nn.Module, settings: Networks) -> None:
+    if settings.initial_deviation:
+        _initialise(discriminator, settings.initial_deviation)
+    if settings.spectral_norm:
+        norm_spectrally(discriminator)
 
 
 def _initialise(module: nn.Module, deviation: float) -> None:

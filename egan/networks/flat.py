@@ -44,7 +44,7 @@ class Flat:
         for each in self.parameters:
             each.data = views[id(each)]
         self.has_buffers = any(True for _ in module.buffers())
-        self._normed = [each for each in module.modules() if _spectral(each)]
+        self._normed = [each for each in module.modules() if has_spectral_norm(each)]
         self.iterates = bool(self._normed)
         self._set_spectral(False)
 
@@ -142,7 +142,8 @@ class Flat:
                 transforms.train(training)
 
 
-def _spectral(module: nn.Module) -> bool:
+def has_spectral_norm(module: nn.Module) -> bool:
+    """Whether a layer itself has a spectral norm, of either of PyTorch's kinds."""
     hooked = any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())
     return hooked or any(
         isinstance(transform, parametrizations._SpectralNorm)

@@ -11,6 +11,7 @@ from torch.nn.functional import batch_norm
 
 from egan.networks.flat import Flat
 from egan.networks.mlp import Maxout
+from egan.networks.views import Pack
 
 Buffers = dict[str, Tensor]
 Weights = dict[int, Tensor]
@@ -37,6 +38,10 @@ def _unflatten(layer: nn.Unflatten, x: Tensor, weights: Weights) -> Tensor:
     return x.unflatten(2, layer.unflattened_size)
 
 
+def _pack(layer: Pack, x: Tensor, weights: Weights) -> Tensor:
+    return x.unflatten(1, (-1, layer.m)).flatten(2, 3)
+
+
 def _elementwise(layer: nn.Module, x: Tensor, weights: Weights) -> Tensor:
     made: Tensor = layer(x)
     return made
@@ -50,6 +55,7 @@ RULES: dict[type[nn.Module], Rule] = {
     Maxout: _maxout,
     nn.Flatten: _flatten,
     nn.Unflatten: _unflatten,
+    Pack: _pack,
     **dict.fromkeys(ELEMENTWISE, _elementwise),
 }
 """How a layer computes for (k, n, ...) inputs, k members of n samples each."""

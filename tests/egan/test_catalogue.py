@@ -7,7 +7,7 @@ from egan.data import data_sets
 from egan.fitness import combinations, diversities, qualities
 from egan.games import games
 from egan.losses import mutations, objectives
-from egan.networks import networks
+from egan.networks import augmentations, networks
 from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
@@ -25,6 +25,7 @@ REGISTRIES = {
     "diversities": diversities,
     "combinations": combinations,
     "networks": networks,
+    "augmentations": augmentations,
     "games": games,
     "data sets": data_sets,
     "executors": executors,

@@ -340,6 +340,7 @@ def test_help_explains_every_option_with_its_default(capsys):
         leaf = name if not name.startswith("environment.penalties.") else "environment.penalties"
         if leaf not in ("data", "data_options"):
             assert f"--{leaf.replace('_', '-')}" in text, name
+    assert "<class" not in text
     _, verbs = make_parser()
     for verb in verbs.values():
         for action in verb._actions:

@@ -198,6 +198,33 @@ def test_parents_give_equal_parts_of_a_batch():
     assert build(Config, {"population": {"mu": 3}, "environment": {"batch": 6}}).population.mu == 3
 
 
+PACKED = {
+    "population": {"mu": 2},
+    "environment": {"packing": 3, "batch": 12},
+    "variation": {"batch": 9},
+    "fitness": {"samples": 24, "chunks": 4, "race": 0.9},
+}
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"variation": {"batch": 8}},
+     "variation.batch is 8: it must be a multiple of 3, whole packs of 3 samples "
+     "(environment.packing)."),
+    ({"fitness": {"samples": 16}},
+     "fitness.samples is 16: it must be a multiple of 12, whole packs of 3 samples "
+     "(environment.packing) in each of 4 chunks."),
+    ({"fitness": {"samples": 16, "race": 0.0}},
+     "fitness.samples is 16: it must be a multiple of 3, whole packs of 3 samples "
+     "(environment.packing)."),
+    ({"environment": {"batch": 8}},
+     "environment.batch is 8: it must be a multiple of 6, whole packs of 3 samples "
+     "(environment.packing) of each parent."),
+])  # fmt: skip
+def test_every_batch_and_every_part_of_it_is_whole_packs(change, message):
+    assert build(Config, PACKED).environment.packing == 3
+    assert refusal(merge(PACKED, change)) == message
+
+
 @pytest.mark.parametrize(("mu", "samples"), [(1, 8), (2, 4), (4, 2)])
 def test_judged_fakes_must_be_enough_for_all_steps_of_the_discriminator(mu, samples):
     values = {

@@ -1,25 +1,27 @@
 """Networks fit the data, have the sizes of their sources, and compute in one flat vector."""
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
-from egan.config import Networks
+from egan.config import Config, Environment, Networks
 from egan.games import Unconditional
 from egan.networks import Flat, make_pair, networks
 from egan.networks.mlp import Maxout
 from populations.errors import UsageError
-from populations.randomness import generator
+from populations.randomness import generator, seeded
 
 SHAPES = [(2,), (64,), (1, 8, 8), (3, 32, 32)]
 IMAGES_ONLY = {"convolutional"}
+SPECTRAL = {"parametrized": parametrizations.spectral_norm, "legacy": nn.utils.spectral_norm}
 
 
 def pair(name="mlp", shape=(2,), seed=0, index=0, **settings):
-    return make_pair(Networks(name=name, **settings), shape, seed, index)
+    return make_pair(Config(seed=seed, networks=Networks(name=name, **settings)), shape, index)
 
 
 def noise(count, size, role="noise"):
@@ -183,6 +185,103 @@ def test_making_a_pair_leaves_the_global_generators_alone(name):
     before = torch.get_rng_state()
     pair(name, (1, 8, 8), width=8)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", networks)
+def test_without_views_a_pair_is_what_its_function_makes(name):
+    shape = (1, 8, 8)
+    with seeded(3, 0, "initial weights", 2):
+        expected = networks[name](shape, 8, 6, None)
+    for one, other in zip(pair(name, shape, 3, 2, width=6), expected, strict=True):
+        left, right = one.state_dict(), other.state_dict()
+        assert list(left) == list(right)
+        assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def shown(shape, packing, **settings):
+    """A pair whose discriminator is shown packs."""
+    environment = Environment(packing=packing)
+    return make_pair(Config(networks=Networks(**settings), environment=environment), shape)
+
+
+@pytest.mark.parametrize("name", networks)
+def test_a_packed_pair_makes_samples_and_judges_packs(name):
+    shape = (3, 8, 8)
+    generate, discriminate = shown(shape, 4, name=name, width=6)
+    plain, single = pair(name, shape, width=6)
+    assert torch.equal(weights_of(generate), weights_of(plain))
+    samples = generate(noise(8, 8))
+    assert samples.shape == (8, *shape)
+    assert discriminate(samples).shape == (2, 1)
+    first, narrow = next(discriminate.parameters()), next(single.parameters())
+    assert first[0].numel() == 4 * narrow[0].numel()
+
+
+def test_points_are_packed_coordinate_by_coordinate():
+    assert sizes(shown((2,), 4)[1]) == [(8, 128), (128, 128), (128, 1)]
+
+
+@pytest.mark.parametrize("name", networks)
+def test_a_spectral_norm_is_on_every_layer_of_the_discriminator_and_on_no_other(name):
+    generate, discriminate = pair(name, (1, 8, 8), width=6, spectral_norm=True)
+    layers = [each for each in discriminate.modules() if isinstance(each, nn.Linear | nn.Conv2d)]
+    assert layers
+    assert all(parametrize.is_parametrized(each, "weight") for each in layers)
+    assert not any(map(parametrize.is_parametrized, generate.modules()))
+
+
+@pytest.mark.parametrize("kind", ["parametrized", "legacy"])
+def test_layers_that_have_a_spectral_norm_keep_it_alone(kind):
+    def critic():
+        return nn.Sequential(SPECTRAL[kind](nn.Linear(2, 5)), nn.ReLU(), nn.Linear(5, 1))
+
+    module = pair(discriminator=critic, spectral_norm=True)[1]
+    names = [name for name, _ in module.named_buffers()]
+    assert len([name for name in names if name.startswith("0.")]) == 2
+    assert len([name for name in names if name.startswith("2.")]) == 2
+
+
+def test_an_initial_deviation_is_that_of_the_weights_under_a_spectral_norm():
+    module = pair("toy", width=200, initial_deviation=0.02, spectral_norm=True)[1]
+    raw = module[3].parametrizations.weight.original
+    assert raw.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_discriminators_begin_with_weights_of_their_own_by_their_own_keys():
+    two, three = (pair(discriminators=count, seed=1)[1] for count in (2, 3))
+    assert [len(two), len(three)] == [2, 3]
+    assert torch.equal(weights_of(three[0]), weights_of(pair(seed=1)[1]))
+    assert torch.equal(weights_of(three[1]), weights_of(two[1]))
+    for one, other in itertools.combinations(three, 2):
+        assert not torch.equal(weights_of(one), weights_of(other))
+    assert not torch.equal(weights_of(three[1]), weights_of(pair(discriminators=2, seed=2)[1][1]))
+
+
+def test_an_initial_deviation_and_a_spectral_norm_are_every_discriminators():
+    settings = {"width": 90, "initial_deviation": 0.1, "spectral_norm": True}
+    for each in pair("toy", discriminators=3, **settings)[1]:
+        assert each[3].parametrizations.weight.original.std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_ones_own_discriminators_are_a_copy_reset_or_made_anew():
+    own = small_critic()
+    made = pair(discriminator=own, discriminators=3)[1]
+    assert torch.equal(weights_of(made[0]), weights_of(own))
+    for first, second in ([own, made[1]], [made[1], made[2]], pair(
+        discriminator=small_critic, discriminators=2)[1]):  # fmt: skip
+        assert not torch.equal(first[0].weight, second[0].weight)
+
+
+def small_critic():
+    return nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1))
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_discriminators_that_would_stay_equal_are_refused(again):
+    one = nn.Linear(2, 1)
+    own = (lambda: one) if again else parametrizations.spectral_norm(one)  # which nothing resets
+    with pytest.raises(UsageError, match="the discriminator's copies have equal weights"):
+        pair(discriminator=own, discriminators=2)
 
 
 def test_an_initial_deviation_spreads_weights_and_clears_biases():
@@ -349,9 +448,6 @@ def test_a_network_without_parameters_cannot_be_trained():
 def test_parameters_of_several_types_are_refused():
     with pytest.raises(UsageError, match="the parameters of Sequential are of several types"):
         Flat(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double()))
-
-
-SPECTRAL = {"parametrized": parametrizations.spectral_norm, "legacy": nn.utils.spectral_norm}
 
 
 def spectral(kind, **options):

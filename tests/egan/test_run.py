@@ -472,6 +472,10 @@ def test_killed_at_its_very_end_and_resumed_equals_never_stopped(small, tmp_path
                 "smoothing": 0.1,
             },
         },
+        {
+            "networks": {"discriminators": 2, "spectral_norm": True},
+            "environment": {"noise": 0.1, "packing": 2},
+        },
     ],
     ids=str,
 )
