@@ -16,6 +16,7 @@ from egan.evolution import evolve
 from egan.games import Unconditional
 from egan.losses import mutations, objectives
 from egan.penalties import penalties
+from egan.settings import merge
 from egan.world import World
 from populations.errors import UsageError
 
@@ -26,8 +27,8 @@ SOURCES = [("fresh", "own"), ("fresh", "training"), ("judged", "training"), ("br
 LR = 8e-3
 
 
-def networks_of(kind, dtype):
-    """A generator and a discriminator with what the kind names in each."""
+def networks_of(kind, dtype, packing=1):
+    """A generator and a discriminator of packs, with what the kind names in each."""
 
     def layers(inputs, outputs):
         made = [nn.Linear(inputs, 7), nn.LeakyReLU(0.2), nn.Linear(7, 7), nn.Tanh(),
@@ -40,7 +41,7 @@ def networks_of(kind, dtype):
             made[2] = nn.utils.parametrizations.spectral_norm(made[2])
         return nn.Sequential(*made).to(dtype)
 
-    return {"generator": lambda: layers(4, 2), "discriminator": lambda: layers(2, 1),
+    return {"generator": lambda: layers(4, 2), "discriminator": lambda: layers(2 * packing, 1),
             "noise_dimension": 4}  # fmt: skip
 
 
@@ -241,6 +242,75 @@ def test_convolutions_too(make, kind, fakes, real):
     assert other.plan.traits.generator_tape
     assert other.plan.traits.own_logits is (kind == "plain")
     same_generation(state, world, other)
+
+
+VIEWS = {
+    "packing": {"environment": {"packing": 4}},
+    "noise": {"environment": {"noise": 0.3}},
+    "spectral norm": {"networks": {"spectral_norm": True}},
+    "discriminators": {"networks": {"discriminators": 2}},
+    "all": {
+        "environment": {"packing": 2, "noise": 0.3},
+        "networks": {"discriminators": 3, "spectral_norm": True},
+    },
+}
+
+
+def behind(view, settings):
+    """Settings with a view, and networks that fit it."""
+    settings = merge(settings, VIEWS[view])
+    packing = settings["environment"].get("packing", 1)
+    return merge(settings, {"networks": networks_of("plain", torch.float64, packing)})
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(("engine", "mu", "fakes", "real", "objective"), [
+    ("shared", 1, "judged", "training", "minimax"), ("shared", 1, "judged", "own", "rsgan"),
+    ("shared", 2, "bred", "training", "minimax"), ("batched", 2, "judged", "training", "minimax"),
+])  # fmt: skip
+def test_a_generation_behind_every_view_is_the_references(
+    make, engine, view, mu, fakes, real, objective
+):
+    settings = behind(view, settings_of("plain", mu, fakes, real, 0.1, engine=engine))
+    settings["environment"]["objective"] = objective
+    if engine == "batched" and view != "packing":
+        with pytest.raises(UsageError, match="the engine 'batched' is not for this run"):
+            make(settings, {"execution": {"engine": engine}})
+        return
+    world, state, other = worlds_of(make, engine, settings)
+    one, two = same_generation(state, world, other)
+    torch.testing.assert_close(two.buffers, one.buffers)
+
+
+def test_a_compiled_generation_behind_all_views_is_the_references(make):
+    settings = behind("all", settings_of("plain", 1, "judged", "own", 0.0))
+    settings["variation"]["mutations"] = ["heuristic", "rasgan"]
+    world, state, other = worlds_of(make, "compiled", settings)
+    assert other.plan.game.compiled.traced
+    same_generation(state, world, other)
+
+
+@pytest.mark.parametrize("engine", ["shared", "compiled"])
+def test_a_generation_of_augmented_images_is_the_references(make, engine):
+    settings = settings_of("plain", 1, "judged", "training", 0.1) | {"data": "digits"}
+    settings |= {"networks": convolutions()}
+    settings["variation"]["mutations"] = ["heuristic", "rasgan"]
+    settings["environment"]["augmentation"] = "color,translation,cutout"
+    world, state, other = worlds_of(make, engine, settings)
+    assert other.config.execution.engine == engine
+    assert not other.plan.traits.repeatable
+    same_generation(state, world, other)
+
+
+def test_halves_are_shared_behind_the_views_that_allow_it_and_no_others(make):
+    """Otherwise the comparisons above would compare a path with itself."""
+    shares = {}
+    for view in [view for view in VIEWS if view != "all"]:
+        settings = behind(view, settings_of("plain", 1, "judged", "training", 0.0))
+        world, _ = make(settings, {"execution": {"engine": "shared"}})
+        shares[view] = world.plan.halves, world.knows_real_half
+    assert shares.pop("noise") == (False, False)
+    assert set(shares.values()) == {(True, True)}
 
 
 def flops(world, state):
