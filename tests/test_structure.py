@@ -15,7 +15,7 @@ LEVELS = [
     ["data", "networks", "directory", "arguments"],
     ["kernels"],
     ["games", "scores", "environment", "traits"],
-    ["variation", "generator", "presets", "state"],
+    ["variation", "generator", "presets", "state", "recombination"],
     ["engines"],
     ["breeding"],
     ["world"],
