@@ -156,7 +156,7 @@ def test_smoothing_and_clipping_are_the_references(make, engine, fakes, real):
     same_generation(state, world, other)
     plain, _ = make(settings, {"environment": {"smoothing": 0.0}})
     environment = world.settle(state.environment)
-    judged, smooth = (each.breed(state.population, environment, 4)[0] for each in (plain, other))
+    judged, smooth = (each.breed(state, environment).children for each in (plain, other))
     for one, two in zip(judged, smooth, strict=True):
         assert two.fitness.values[1] != pytest.approx(one.fitness.values[1], rel=1e-3)
 
@@ -178,8 +178,9 @@ def test_lazy_penalties_of_all_kinds_are_the_references(make, engine, kind):
         environment = world.settle(state.environment)
         lessons = []
         for each in (world, other):
-            offspring, lesson = each.breed(state.population, environment, generation)
-            lessons.append(each.adapt(environment, offspring[:1], generation, lesson))
+            litter = each.breed(replace(state, generation=generation), environment)
+            teachers = litter.children[:1]
+            lessons.append(each.adapt(environment, teachers, generation, litter.lesson))
         (one, row), (two, also) = lessons
         torch.testing.assert_close(two.moments, one.moments, rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(two.buffers, one.buffers)
@@ -392,7 +393,7 @@ def test_who_wins_a_race_was_judged_in_full_and_as_without_one(make):
     world, state = make(RACE, {"variation": {"mutations": [*mutations]}})
     other, _ = make(plain, {"variation": {"mutations": [*mutations]}})
     for reached, happened in evolve(state, world, 8):
-        full = other.breed(state.population, state.environment, state.generation, []).children
+        full = other.breed(state, state.environment).children
         for raced, judged in zip(happened.offspring, full, strict=True):
             if raced.fitness.valid:
                 assert raced.judged_on == 64

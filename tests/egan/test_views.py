@@ -279,8 +279,8 @@ def test_two_equal_discriminators_breed_and_teach_as_one_does(make):
         {name: each.repeat(2) if isinstance(each, torch.Tensor) else each
          for name, each in one.moments.items()},
     )  # fmt: skip
-    expected, _ = world.breed(state.population, one, 0)
-    found, _ = other.breed(state.population, two, 0)
+    expected = world.breed(state, one).children
+    found = other.breed(state, two).children
     for left, right in zip(expected, found, strict=True):
         torch.testing.assert_close(right.weights, left.weights, rtol=0, atol=1e-6)
         quality, variety = left.fitness.values
@@ -378,7 +378,7 @@ def test_views_that_do_not_fit_are_refused_in_one_sentence(make, layers, message
     {"environment": {"noise": 0.1}}, {"networks": {"spectral_norm": True}},
     {"networks": {"name": "pacgan", "spectral_norm": True}}, {"networks": {"discriminators": 2}},
     {"environment": {"augmentation": [lambda shown: shown]}},
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_what_cannot_be_stacked_is_left_to_the_shared_engine(make, layers):
     with pytest.raises(UsageError, match="it computes stacks of multilayer perceptrons"):
         make(layers, {"execution": {"engine": "batched"}})
