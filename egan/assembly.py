@@ -23,7 +23,10 @@ from egan.losses import Objective, mutations, objectives, reads, smoothed, value
 from egan.networks import Flat, make_pair, packed
 from egan.penalties import SLOPE_FREE, penalties
 from egan.perturbations import perturbations, perturbs
+from egan.recombination import Crossover
+from egan.recombination import resolve as resolve_crossover
 from egan.scores import applicable, scores
+from egan.state import State
 from egan.traits import COUNT, find_traits
 from egan.variation import BRED, JUDGED, Plan
 from egan.world import Shared, World
@@ -33,7 +36,7 @@ from populations.errors import UsageError
 from populations.executors import executors
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
-from populations.registry import describe_error, lookup, spell
+from populations.registry import call, describe_error, lookup, spell
 from populations.selection import Selection, resolve, selections
 
 LOGGER = logging.getLogger("egan")
@@ -63,6 +66,7 @@ def make_world(config: Config, source: Any = None) -> World:
     ]
     selection = resolve(config.population.selection)
     choice = resolve_choice(config.variation.choice)
+    crossover = _crossover(config)
     combine = lookup("combination", config.fitness.combination, combinations)
     _check_selection(config, selection, choice)
     if config.fitness.race:
@@ -85,8 +89,20 @@ def make_world(config: Config, source: Any = None) -> World:
     )
     known = _knows_real_half(config, plan)
     world = World(
-        config, data, plan, selection, choice, combine, objective, chosen, known, device, executor
+        config,
+        data,
+        plan,
+        selection,
+        choice,
+        crossover,
+        combine,
+        objective,
+        chosen,
+        known,
+        device,
+        executor,
     )
+    _check_crossover(world)
     if engines[config.execution.engine].compiles:
         check_compiled(world)
     for sentence in _doubts(config, plan):
@@ -131,7 +147,8 @@ def make_plan(
     }.values())  # fmt: skip
     count = len(moves) if choice == choices["all"] else variation.children
     compete = config.population.parents == "compete"
-    to_select = (count > 1 or compete) and selection.reads_fitness
+    crossover = config.population.crossover is not None
+    to_select = (count > 1 or compete or crossover) and selection.reads_fitness
     lookup("engine", config.execution.engine, engines)
     game = make_game(config, shape, device)
     traits = find_traits(game, shape, config.environment.packing)
@@ -163,12 +180,38 @@ def make_plan(
         parents_too=choice.reads_gains or compete,
         chain=selection.chain,
         diversity=lookup("diversity", judging.diversity, diversities),
+        crossovers=config.population.crossovers if crossover else 0,
         cases=judging.groups if selection.needs == "cases" else 0,
         strength=variation.strength,
         gradient_noise=variation.gradient_noise,
         adaptation=variation.adaptation,
     )
     return replace(plan, halves=_keeps_halves(config, plan))
+
+
+def _crossover(config: Config) -> Crossover | None:
+    name = config.population.crossover
+    return None if name is None else resolve_crossover(name)
+
+
+def _check_crossover(world: World) -> None:
+    """Whether there are pairs, and a first one can be recombined."""
+    config, crossover = world.config, world.crossover
+    if crossover is None:
+        return
+    name, plan = spell(config.population.crossover), world.plan
+    if plan.mu * (config.variation.children if world.chooses else len(plan.names)) < 2:
+        raise UsageError(
+            f"the crossover {name!r} needs two candidates: population.mu must be above 1, or a "
+            "parent have several children."
+        )
+    refusal = crossover.refuses(plan.game.generator)
+    if refusal:
+        raise UsageError(f"the crossover {name!r} is not for this run: {refusal}.")
+    (one, *_), environment = world.first_population()
+    scene = world.scene(State(0, [one], environment), world.settle(environment))
+    other = replace(one, weights=one.weights.roll(1), number=one.number + 1)
+    call("crossover", name, world.recombined, one, other, scene, 0)
 
 
 def _moves(name: Any) -> list[Any]:

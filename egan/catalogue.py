@@ -14,6 +14,7 @@ from egan.networks import augmentations, networks
 from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
+from egan.recombination import crossovers
 from egan.scores import scores
 from populations.choice import choices
 from populations.executors import executors
@@ -43,6 +44,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     lines["engines"] = {name: engine.text for name, engine in engines.items()}
     lines["objectives"] = {name: objective.text for name, objective in objectives.items()}
     lines["selections"] = {name: first_line(each.choose) for name, each in selections.items()}
+    lines["crossovers"] = {name: first_line(each.cross) for name, each in crossovers.items()}
     lines["choices"] = {name: first_line(each.choose) for name, each in choices.items()}
     lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}
     lines["presets"] = {name: preset.text for name, preset in presets.items()}

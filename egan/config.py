@@ -51,6 +51,10 @@ class Population(Settings, group="population"):
     parents: Literal["die", "compete"] = "die"
     """Whether parents die (comma selection, the paper), or are judged again beside their children
     on today's discriminator and the same noise, and may survive (plus selection)."""
+    crossover: str | None = None
+    """How two candidates of a generation are recombined to one more (`egan list`); default: not."""
+    crossovers: int = setting(1, low=1)
+    """Children by crossover in a generation, of the pairs of highest summed fitness."""
     initial: Literal["independent", "identical"] = "independent"
     """Whether the first parents are initialised each for itself or as copies of one."""
     average: float = setting(0.999, low=0, below=1)

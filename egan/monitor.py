@@ -35,7 +35,7 @@ def row_of(
     Args:
         state: after the generation.
         happened: its children, survivors and the discriminator's steps.
-        mutations: all names, in order.
+        mutations: all that children come from, in order.
         origins: of survivors: these names, and others that are not mutations.
         seconds: since the run began, interruptions left out.
     """

@@ -72,7 +72,7 @@ def recombine(
     _check(name, child.weights, fitter.weights)
     own: Individual = mapped(_own, Individual(
         child.weights.to(fitter.weights), child.buffers, child.moments,
-        number=number, parent=fitter.number, mutation=name,
+        rates=dict(fitter.rates), number=number, parent=fitter.number, mutation=name,
     ))  # fmt: skip
     return own
 

@@ -58,7 +58,7 @@ def advance(
     try:
         for reached, happened in evolve(state, world, config.generations):
             seconds = recorder.seconds if recorder else time.monotonic() - began
-            row = row_of(reached, happened, list(world.plan.names), world.origins(), seconds)
+            row = row_of(reached, happened, world.operators(), world.origins(), seconds)
             del happened  # see evolve
             if recorder:
                 recorder.record(reached, row)

@@ -54,6 +54,7 @@ class Plan:
         halves: whether those samples keep their half of the objective's gradient too.
         parents_too: whether parents are judged again beside their children.
         chain: whether a parent's mutations follow each other (see `breeding.chain`).
+        crossovers: children by crossover in a generation.
         cases: equal groups of the judged samples whose qualities selection reads; 0: it reads none.
         diversity: of what it reads, of `fitness.SEEN`.
         strength: of perturbations, in units of each layer's root mean square.
@@ -84,11 +85,17 @@ class Plan:
     halves: bool = False
     parents_too: bool = False
     chain: bool = False
+    crossovers: int = 0
     cases: int = 0
     diversity: Diversity = flatness
     strength: float = 0.0
     gradient_noise: float = 0.0
     adaptation: float = 0.0
+
+    def number(self, generation: int, place: int) -> int:
+        """Of the child at that place: mutations of the first parent, of the next, crossovers."""
+        most = self.mu * len(self.names) + self.crossovers
+        return child_number(generation, place, self.mu, most)
 
     def phases(self) -> int:
         """Moves of the mutation that has most of them."""
@@ -234,7 +241,7 @@ def breeding_noise(member: Member) -> Tensor:
 def heir(member: Member, mutation: int) -> Individual:
     """A child before its first move; it still shares its parent's memory."""
     plan, parent, generation = member.plan, member.individual, member.scene.generation
-    number = child_number(generation, member.slot, mutation, plan.mu, len(plan.names))
+    number = plan.number(generation, member.slot * len(plan.names) + mutation)
     key = INHERITED if plan.moments == INHERITED else plan.names[mutation]
     rates = parent.rates
     if plan.adaptation:

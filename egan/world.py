@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from egan.breeding import breed
+from egan.breeding import breed, judge
 from egan.config import Config
 from egan.data import Data
 from egan.engines import engines
@@ -32,13 +34,15 @@ from egan.kernels import run
 from egan.losses import Objective
 from egan.networks import Flat, make_pair
 from egan.optimizer import fresh_moments, scheduled
+from egan.recombination import Crossover, Mating, recombine
 from egan.state import PARENT, State
-from egan.variation import Brood, Evidence, Member, Plan, Scene
+from egan.variation import INHERITED, Brood, Evidence, Member, Plan, Scene
 from populations.choice import Choice, History, choices, remember
 from populations.executors import local_device
-from populations.individual import Individual
+from populations.individual import Individual, is_finite
 from populations.randomness import borrowed, seeded
 from populations.randomness import generator as keyed
+from populations.registry import spell
 from populations.selection import Selection, select
 from populations.transport import mapped
 
@@ -126,6 +130,7 @@ class World:
         plan: how children are made and judged; its game is this process's workplace.
         selection: who survives.
         choice: by which mutations parents have children.
+        crossover: how two candidates become one more; None: they do not.
         combine: totals of qualities and diversities.
         objective: what the discriminator minimises.
         penalties: pairs of weight and penalty.
@@ -139,6 +144,7 @@ class World:
     plan: Plan
     selection: Selection
     choice: Choice
+    crossover: Crossover | None
     combine: Combination
     objective: Objective
     penalties: list[tuple[float, Any]]
@@ -166,9 +172,14 @@ class World:
         """Whether there is anything to select by fitness."""
         return self.plan.samples > 0
 
+    def operators(self) -> list[str]:
+        """What children come from: each mutation, and the crossover."""
+        crossover = self.config.population.crossover
+        return [*self.plan.names, *([] if crossover is None else [spell(crossover)])]
+
     def origins(self) -> list[str]:
-        """What a survivor may come from: each mutation, and its being a parent still."""
-        return [*self.plan.names, *([PARENT] if self.parents_compete else [])]
+        """What a survivor may come from: the same, and its being a parent still."""
+        return [*self.operators(), *([PARENT] if self.parents_compete else [])]
 
     def settle(self, environment: Environment) -> Environment:
         """The environment as a generation's children will meet it."""
@@ -253,7 +264,61 @@ class World:
             [brood.evidence for brood in broods if brood.evidence],
             scene.real_half if self.knows_real_half else None,
         )
-        return Litter(children, again, [one for line in lines for one in line], roots, lesson)
+        pool = [one for line in lines for one in line]
+        return self._cross(Litter(children, again, pool, roots, lesson), scene)
+
+    def _cross(self, litter: Litter, scene: Scene) -> Litter:
+        """The litter with the children of its best pairs, judged."""
+        if self.crossover is None:
+            return litter
+        born, roots = [], {}
+        for index, (fitter, other) in enumerate(self._pairs(litter.pool, scene.generation)):
+            child = self.recombined(fitter, other, scene, index)
+            born.append(child)
+            roots[child.number] = litter.roots[fitter.number]
+        if born:
+            judge(engines[self.config.execution.engine], members_of(
+                self.plan, list(enumerate(born)), scene
+            ))  # fmt: skip
+        self._combine(litter.children + litter.again + born)
+        return replace(
+            litter,
+            children=litter.children + born,
+            pool=litter.pool + born,
+            roots={**litter.roots, **roots},
+        )
+
+    def _pairs(
+        self, pool: list[Individual], generation: int
+    ) -> list[tuple[Individual, Individual]]:
+        """Pairs of highest summed fitness (Li et al., 2021, IE-GAN), the fitter of each first.
+
+        Random ones where nobody is judged.
+        """
+        fit = [one for one in pool if is_finite(one) and (one.fitness.valid or not self.judged)]
+        if self.judged:
+            pairs = list(combinations(sorted(fit, key=lambda one: -one.total), 2))
+            pairs.sort(key=lambda pair: -pair[0].total - pair[1].total)
+        else:
+            with seeded(self.config.seed, generation, "pairs"):
+                pairs = list(combinations(random.sample(fit, len(fit)), 2))
+        return pairs[: self.plan.crossovers]
+
+    def recombined(
+        self, fitter: Individual, other: Individual, scene: Scene, index: int
+    ) -> Individual:
+        """The child of two candidates."""
+        plan, seed, generation = self.plan, self.config.seed, scene.generation
+        assert self.crossover is not None
+        name = self.operators()[-1]
+        mating = Mating(
+            plan.game, scene.environment,
+            plan.game.draw(plan.batch, keyed(seed, generation, "crossover noise", index)),
+            scene.lr, plan.betas, INHERITED if plan.moments == INHERITED else name,
+        )  # fmt: skip
+        number = plan.number(generation, plan.mu * len(plan.names) + index)
+        with seeded(seed, generation, "crossover", index):
+            return recombine(self.crossover.cross, name, fitter, other, mating, number)
 
     def _line(self, brood: Brood) -> list[Individual]:
         """Who of a brood, and its parent, may survive."""
@@ -277,7 +342,7 @@ class World:
         gains = [
             (child.mutation, child.total - before[child.parent] if child.fitness.valid else -inf)
             for child in litter.children
-            if child.parent in before
+            if child.parent in before and child.mutation in self.plan.names
         ]
         return remember(history, gains, len(self.plan.names)) if self.choice.reads_gains else []
 

@@ -8,12 +8,18 @@ from collections.abc import Iterable
 from populations.individual import Individual
 
 
-def child_number(generation: int, slot: int, mutation: int, mu: int, mutations: int) -> int:
+def child_number(generation: int, place: int, mu: int, most: int) -> int:
     """A number for a child that no other child of the run has.
 
     The first generation's parents have the numbers 0 to mu - 1.
+
+    Args:
+        generation: in which it is born.
+        place: among all children that could be born in it, from 0.
+        mu: parents.
+        most: children that could be born in a generation.
     """
-    return mu + (generation * mu + slot) * mutations + mutation
+    return mu + generation * most + place
 
 
 def shares(names: Iterable[str], mutations: Iterable[str]) -> dict[str, float]:

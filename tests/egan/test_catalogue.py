@@ -11,6 +11,7 @@ from egan.networks import augmentations, networks
 from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
+from egan.recombination import crossovers
 from egan.scores import scores
 from populations.choice import choices
 from populations.executors import executors
@@ -30,6 +31,7 @@ REGISTRIES = {
     "data sets": data_sets,
     "executors": executors,
     "selections": selections,
+    "crossovers": crossovers,
     "choices": choices,
     "scores": scores,
     "presets": presets,

@@ -17,6 +17,7 @@ from egan.losses import mutations
 from egan.networks import networks
 from egan.perturbations import perturbations
 from egan.presets import presets
+from egan.recombination import crossovers
 from populations.choice import choices
 from populations.executors import executors
 
@@ -57,6 +58,7 @@ NAMES = [
         for each in mutations
     ],
     *[("variation.mutations", [each, "minimax"], {}) for each in perturbations],
+    *[("population.crossover", each, {}) for each in crossovers],
     *[("variation.choice", each, {}) for each in choices],
     *[("preset", each, {}) for each in presets],
     *[

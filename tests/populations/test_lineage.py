@@ -10,7 +10,7 @@ from populations.lineage import child_number, pedigree, shares
 @pytest.mark.parametrize(("mu", "mutations"), [(1, 1), (1, 3), (4, 3), (3, 6)])
 def test_no_two_individuals_of_a_run_have_the_same_number(mu, mutations):
     numbers = list(range(mu)) + [
-        child_number(generation, slot, mutation, mu, mutations)
+        child_number(generation, slot * mutations + mutation, mu, mu * mutations)
         for generation in range(50)
         for slot in range(mu)
         for mutation in range(mutations)
@@ -23,7 +23,7 @@ def test_children_have_larger_numbers_than_their_parents(mu, mutations):
     parents = set(range(mu))
     for generation in range(5):
         children = {
-            child_number(generation, slot, mutation, mu, mutations)
+            child_number(generation, slot * mutations + mutation, mu, mu * mutations)
             for slot in range(mu)
             for mutation in range(mutations)
         }
