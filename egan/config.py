@@ -62,6 +62,9 @@ class Population(Settings, group="population"):
     The average is what is sampled, scored and exported."""
     patience: int = setting(10, low=1)
     """Generations in a row without a finite child after which a run gives up."""
+    mixture: int = setting(0, low=0)
+    """Fittest generators of earlier generations that a run keeps, spread evenly over it; at its end
+    a mixture of them and of the last population is fitted to cover the data; 0: none."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from egan.environment import Environment
 from egan.state import Generation, State
 from egan.world import Litter, World
+from populations.archive import archived
 from populations.individual import without_evidence
 from populations.randomness import borrowed
 
@@ -55,12 +56,14 @@ def conclude(
     survivors = world.select(litter, now)
     if not world.environment_first:
         environment, learning = world.adapt(environment, survivors or parents, now, litter.lesson)
+    population = without_evidence(survivors) or parents
     state = replace(
         state,
         generation=now + 1,
-        population=without_evidence(survivors) or parents,
+        population=population,
         environment=environment,
         barren=0 if survivors else state.barren + 1,
         history=world.remember(state.history, litter),
+        archive=archived(state.archive, population[0], now + 1, world.config.population.mixture),
     )
     return state, Generation(litter.children, survivors, learning)

@@ -71,6 +71,7 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
         "barren": state.barren,
         "history": [list(pair) for pair in state.history],
         "population": [pack(one) for one in state.population],
+        "archive": [pack(one) for one in state.archive],
         "environment": dict(vars(state.environment)),
         "best": best and {**vars(best), "individual": pack(best.individual)},
     }
@@ -84,16 +85,19 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
     """
     saved = mapped(lambda tensor: tensor.to(world.device), saved)
     population = [unpack(one) for one in saved["population"]]
+    archive = [unpack(one) for one in saved.get("archive", [])]  # older checkpoints have none
     environment = Environment(**saved["environment"])
     game = world.plan.game
-    for one in population:
+    for one in [*population, *archive]:
         _check_fit(game.generator, one.weights, one.buffers, list(one.moments.values()))
     _check_fit(game.discriminator, environment.weights, environment.buffers, [environment.moments])
     best = saved["best"] and Best(
         **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
     )
-    history = [(name, gain) for name, gain in saved.get("history", ())]
-    state = State(saved["generation"], population, environment, saved["barren"], history)
+    state = State(
+        saved["generation"], population, environment, saved["barren"],
+        [(name, gain) for name, gain in saved.get("history", ())], archive,
+    )  # fmt: skip
     return state, best or None
 
 

@@ -22,6 +22,7 @@ class State:
         environment: the discriminator.
         barren: generations in a row that left no finite child.
         history: what mutations gained lately, where their choice reads it.
+        archive: the fittest of earlier generations, for a mixture of generators.
     """
 
     generation: int
@@ -29,6 +30,7 @@ class State:
     environment: Environment
     barren: int = 0
     history: History = field(default_factory=list)
+    archive: list[Individual] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
