@@ -16,6 +16,7 @@ from egan.data import describe
 from egan.directory import Directory
 from egan.generator import Generator, exported, load_weights
 from egan.interrupts import threads
+from egan.mixture import fit_mixture, mixture
 from egan.presets import configure
 from egan.run import OnGeneration, check_fertile, run_in, run_in_memory
 from egan.scores import evaluate
@@ -49,6 +50,15 @@ class Run:
     def score(self, count: int = 10_000) -> dict[str, float]:
         """Every score that can judge the data, of `count` samples."""
         return evaluate(self.sample(count), self.world.data)
+
+    def mixture(self) -> Generator:
+        """A mixture of the last population and the generators kept along the way, fitted to cover.
+
+        How many are kept says `population.mixture`; its module has `members` and `weights`. See
+        `egan.mixture`.
+        """
+        with threads(self.config.execution.threads):
+            return fit_mixture(self.state, self.world)[0]
 
 
 def evolve(
@@ -163,7 +173,8 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
 
     Args:
         run: the run's directory.
-        which: "final", or "best" by the score that the run was told to judge by.
+        which: "final", "best" by the score that the run was told to judge by, or "mixture", the one
+            that was fitted at the end of a run with `population.mixture`.
         generator: the module or function that was given to `evolve`, where it cannot be imported.
 
     Raises:
@@ -175,9 +186,13 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
     networks = replace(
         stored.networks, generator=generator or stored.networks.generator, discriminator=None
     )
-    shape = exported(directory, which).shape
     environment = replace(stored.environment, augmentation=Names())
-    game = make_game(replace(stored, networks=networks, environment=environment), shape, "cpu")
-    loaded = Generator(game)
+    config = replace(stored, networks=networks, environment=environment)
+    found = exported(directory, which)
+    parts = [
+        Generator(make_game(config, found.shape, "cpu")) for _ in range(len(found.members) or 1)
+    ]
+    weights = [share.weight for share in found.members]
+    loaded = mixture(parts, weights) if weights else parts[0]
     load_weights(loaded, directory, which)
     return loaded

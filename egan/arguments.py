@@ -119,7 +119,7 @@ def _resume_parser() -> Parser:
 def _sample_parser() -> Parser:
     parser = Parser(
         description="Draw samples from a run's generator.",
-        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] [--which final|best]",
+        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] [--which final|best|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
@@ -129,18 +129,22 @@ def _sample_parser() -> Parser:
         help="File: .png, .npy or .pt, by its ending; default: samples.png in the run.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
-    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
+    parser.add_argument(
+        "--which", type=str, default="final", help="Generator: final, best or mixture."
+    )
     return parser
 
 
 def _score_parser() -> Parser:
     parser = Parser(
         description="Judge a run's generator beside real data.",
-        usage="egan score RUN [-n NUMBER] [--which final|best]",
+        usage="egan score RUN [-n NUMBER] [--which final|best|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
-    parser.add_argument("--which", type=str, default="final", help="Generator: final or best.")
+    parser.add_argument(
+        "--which", type=str, default="final", help="Generator: final, best or mixture."
+    )
     return parser
 
 

@@ -122,9 +122,9 @@ def score(arguments: Namespace) -> int:
     generator = load(arguments.run, arguments.which)
     config = directory.load_config()
     data = make_data(config.data, config.data_options)
-    found = judge(generator, data, arguments.number)
-    record_scores(directory, arguments.which, found, arguments.number)
-    print(table(found))
+    found = judge({arguments.which: generator}, data, arguments.number)
+    record_scores(directory, found, arguments.number)
+    print(table(found[arguments.which]))
     return 0
 
 

@@ -88,6 +88,8 @@ def estimate(state: State, world: World) -> str:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     weights = sum(one.weights.numel() for one in state.population)
     disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
+    archive = world.config.population.mixture * state.population[0].weights.numel()
+    disk += (2 + 1) * 4 * archive  # in two checkpoints, and in the mixture
     return (
         f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
         f"{disk / 1e6:,.0f} MB of disk."

@@ -57,14 +57,18 @@ class Directory:
 
     @property
     def scores(self) -> Path:
-        """What the judges said of the final generator, and of the best where it was asked for."""
+        """What the judges said of the final generator, and of others where they were asked."""
         return self.path / "scores.json"
 
     def weights(self, which: str) -> Path:
-        """The file of a generator, "final" or "best"."""
-        names = {"final": "generator.safetensors", "best": "generator-best.safetensors"}
+        """The file of a generator: "final", "best" or "mixture"."""
+        names = {
+            "final": "generator.safetensors",
+            "best": "generator-best.safetensors",
+            "mixture": "generator-mixture.safetensors",
+        }
         if which not in names:
-            raise UsageError(f"which is {which!r}: it must be 'final' or 'best'.")
+            raise UsageError(f"which is {which!r}: it must be 'final', 'best' or 'mixture'.")
         return self.path / names[which]
 
     def frame(self, generation: int) -> Path:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from egan.cost import clock
 from egan.data import Data, Mixture
 from egan.directory import Directory
-from egan.generator import Generator
+from egan.generator import Generator, Share, exported
 from egan.monitor import finite, read_log
 from egan.scores import Score, evaluate, floors, scores
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 
-
-def judge(generator: Generator, data: Data, count: int) -> dict[str, dict[str, float]]:
-    """Each score of `count` samples, and what as many real samples score.
-
-    Returns:
-        By the score's name: `score` and `real`.
-    """
-    found, real = evaluate(generator.sample(count), data), floors(data, count)
-    return {name: {"score": found[name], "real": real[name]} for name in found}
+Verdict = dict[str, dict[str, float]]
+"""Of one generator, by the score's name: its `score`, and what `real` samples score."""
 
 
-def record_scores(
-    directory: Directory, which: str, found: dict[str, dict[str, float]], count: int
-) -> None:
-    """Write scores into `scores.json`, beside those of the other generator."""
-    both = {**recorded_scores(directory), which: {"samples": count, **finite(found)}}
-    text = json.dumps(both, indent=2) + "\n"
+def judge(generators: Mapping[str, Generator], data: Data, count: int) -> dict[str, Verdict]:
+    """Each score of `count` samples of each generator, and what as many real samples score."""
+    real = floors(data, count)
+    return {
+        which: {
+            name: {"score": score, "real": real[name]}
+            for name, score in evaluate(generator.sample(count), data).items()
+        }
+        for which, generator in generators.items()
+    }
+
+
+def record_scores(directory: Directory, found: Mapping[str, Verdict], count: int) -> None:
+    """Write scores into `scores.json`, beside those of other generators."""
+    new = {which: {"samples": count, **finite(verdict)} for which, verdict in found.items()}
+    text = json.dumps({**recorded_scores(directory), **new}, indent=2) + "\n"
     write_whole(directory.scores, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -43,7 +47,7 @@ def recorded_scores(directory: Directory) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(found: Verdict) -> str:
     """Scores as text: name, value, what real data have, which is better."""
     lines = [f"{'score':18}{'value':>12}{'real data':>12}  "]
     for name, values in found.items():
@@ -75,23 +79,32 @@ def paragraph(directory: Directory, data: Data) -> str:
     """One paragraph on a finished run."""
     facts, preset = summary(directory), directory.load_config().preset
     speed = facts["generations"] / max(facts["seconds"], 1e-9)
+    scored = recorded_scores(directory)
     sentences = [
         f"Evolved {facts['generations']:,} generations on {data.name} in "
         f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {preset}).",
-        *_quality(recorded_scores(directory).get("final", {}), data),
+        *_quality("The final generator", scored.get("final", {}), data),
     ]
+    if directory.weights("mixture").is_file():
+        sentences.append(_shares(exported(directory, "mixture").members))
+        sentences += _quality("It", scored.get("mixture", {}), data)
     if len(facts["wins"]) > 1:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["wins"].items())
         sentences.append(f"Survivors came from {shares}.")
     return " ".join(sentences)
 
 
-def _quality(found: dict[str, Any], data: Data) -> list[str]:
+def _shares(members: Sequence[Share]) -> str:
+    parts = [f"{weight:.1%} from generation {generation:,}" for generation, weight in members]
+    return f"A mixture fitted to cover the data draws {', '.join(parts)}."
+
+
+def _quality(subject: str, found: dict[str, Any], data: Data) -> list[str]:
     sentences = []
     if "modes" in found and isinstance(data, Mixture):
         share = found["high-quality"]
         sentences.append(
-            f"The final generator covers {found['modes']['score']:.0f} of "
+            f"{subject} covers {found['modes']['score']:.0f} of "
             f"{len(data.centres)} modes, and {share['score']:.1%} of its samples are of high "
             f"quality (real data: {share['real']:.1%})."
         )

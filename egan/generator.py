@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from egan.directory import Directory
 from egan.games import Unconditional
+from populations.checkpoint import write_whole
 from populations.errors import RunError, UsageError
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -58,21 +60,48 @@ class Generator:
         """
         noise = self.game.draw(count, keyed(seed, 0, "sample"))
         self.module.eval()
-        with torch.no_grad(), seeded(seed, 0, "sample"):
+        with torch.no_grad(), seeded(seed, 0, "sampling"):  # not the role of the noise
             samples = torch.cat([self.game.generate(part) for part in noise.split(CHUNK)])
         return samples.to("cpu", torch.float32)
 
 
+class Share(NamedTuple):
+    """A member of a mixture: the generation that it is from, and its weight."""
+
+    generation: int
+    weight: float
+
+
 class Exported(NamedTuple):
-    """What the file of a run's generator says of itself."""
+    """What the file of a run's generator says of itself; `members` are those of a mixture."""
 
     path: Path
     generation: int
     shape: tuple[int, ...]
+    members: list[Share]
+
+
+def export(
+    directory: Directory,
+    which: str,
+    module: nn.Module,
+    generation: int,
+    shape: tuple[int, ...],
+    members: Sequence[Share] = (),
+) -> None:
+    """Write a generator as safetensors, loadable without this project: its plain state dict.
+
+    That of a mixture holds each member's under `members.0.`, `members.1.`, ... and, beside them,
+    `weights`.
+    """
+    tensors = {name: each.contiguous().clone() for name, each in module.state_dict().items()}
+    facts = {"generation": generation, "shape": shape, "members": members}
+    content = safetensors.torch.save(tensors, metadata={"egan": json.dumps(facts)})
+    write_whole(directory.weights(which), lambda part: part.write_bytes(content))
 
 
 def exported(directory: Directory, which: str) -> Exported:
-    """The file of a run's generator, and what it says: its generation, the shape of one sample.
+    """The file of a run's generator, and what it says of itself.
 
     Raises:
         UsageError: the run has not exported one yet.
@@ -80,13 +109,21 @@ def exported(directory: Directory, which: str) -> Exported:
     """
     path = directory.weights(which)
     if not path.is_file():
-        raise UsageError(f"the run {directory.path} has no {path.name} yet: let it go on first.")
+        raise UsageError(f"the run {directory.path} has no {path.name} yet: {_WAYS[which]}.")
     try:
         with safetensors.safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["egan"])
-        return Exported(path, int(facts["generation"]), tuple(facts["shape"]))
+        members = [Share(*each) for each in facts.get("members", [])]
+        return Exported(path, int(facts["generation"]), tuple(facts["shape"]), members)
     except Exception as error:  # safetensors raises kinds of its own
         raise RunError(f"the file {path} is damaged.") from error
+
+
+_WAYS = {
+    "final": "let it go on first",
+    "best": "let it go on first",
+    "mixture": "it is made at the end of a run whose population.mixture is above 0",
+}
 
 
 def load_weights(generator: Generator, directory: Directory, which: str) -> None:

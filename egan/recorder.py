@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 
-import safetensors.torch
-
 from egan.assembly import make_game
 from egan.directory import Directory
-from egan.generator import Generator
+from egan.generator import Generator, export
 from egan.monitor import Board, Log, Row, read_log
 from egan.pictures import draw
 from egan.scores import evaluate, reference, scores
@@ -79,15 +76,9 @@ class Recorder:
             self.export("best", self.best.individual, self.best.generation)
 
     def export(self, which: str, individual: Individual, generation: int) -> None:
-        """Write a generator as safetensors, loadable without this project."""
+        """Write the generator of an individual."""
         module = self.generator.load(individual).module
-        tensors = {name: each.contiguous().clone() for name, each in module.state_dict().items()}
-        facts = {"generation": generation, "shape": self.world.data.shape}
-        about = {"egan": json.dumps(facts)}
-        content = safetensors.torch.save(tensors, metadata=about)
-        checkpoint.write_whole(
-            self.directory.weights(which), lambda part: part.write_bytes(content)
-        )
+        export(self.directory, which, module, generation, self.world.data.shape)
 
     def close(self) -> None:
         """Flush and close everything."""

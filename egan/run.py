@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from egan.assembly import make_game, make_world
@@ -14,8 +15,9 @@ from egan.cost import estimate
 from egan.directory import Directory, locked, reconcile
 from egan.evolution import evolve
 from egan.findings import judge, record_scores
-from egan.generator import Generator, exported, load_weights
+from egan.generator import Generator, export, exported, load_weights
 from egan.interrupts import Stop, stoppable, threads
+from egan.mixture import fit_mixture
 from egan.monitor import Bar, Row, row_of
 from egan.pictures import animate, draw
 from egan.presets import configure
@@ -158,7 +160,7 @@ def run_in(
                 else:
                     recorder.save(state)
             if state.generation >= config.generations:
-                _finish(world, directory)
+                _finish(state, world, directory)
             return Outcome(directory, config, world, state.generation, stop.signal, ran=True)
 
 
@@ -176,25 +178,38 @@ def run_in_memory(
 
 def _begin(directory: Directory, config: Config) -> None:
     """Write the configuration, and take away what belongs to an earlier end."""
-    for stale in (directory.final_picture, directory.animation, directory.scores):
+    for stale in _made_last(directory):
         stale.unlink(missing_ok=True)
     directory.write_config(config)
 
 
-def _finish(world: World, directory: Directory) -> None:
+def _made_last(directory: Directory) -> list[Path]:
+    """What is written when all generations are done."""
+    pictures = [directory.final_picture, directory.animation]
+    return [*pictures, directory.weights("mixture"), directory.scores]
+
+
+def _finish(state: State, world: World, directory: Directory) -> None:
     """Draw the final samples and the animation; the scores, written last, mark the end."""
     generator = Generator(make_game(world.config, world.data.shape, str(world.device)))
     load_weights(generator, directory, "final")
+    generators = {"final": generator}
     title = f"final, generation {world.config.generations:,}"
     draw(generator.sample, world.data, directory.final_picture, title)
     animate(directory.frames(), directory.animation)
+    if world.config.population.mixture:
+        generators["mixture"], members = fit_mixture(state, world)
+        module = generators["mixture"].module
+        export(directory, "mixture", module, state.generation, world.data.shape, members)
     count = world.config.records.final_samples
-    record_scores(directory, "final", judge(generator, world.data, count), count)
+    record_scores(directory, judge(generators, world.data, count), count)
 
 
 def _is_finished(config: Config, directory: Directory) -> bool:
     """Whether all generations are done and all that belongs to the end was written."""
-    made = (directory.final_picture, directory.animation, directory.scores)
-    if not all(path.is_file() for path in (*made, directory.weights("final"))):
+    made = [*_made_last(directory), directory.weights("final")]
+    if not config.population.mixture:
+        made.remove(directory.weights("mixture"))
+    if not all(path.is_file() for path in made):
         return False
     return exported(directory, "final").generation >= config.generations

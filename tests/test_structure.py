@@ -22,7 +22,7 @@ LEVELS = [
     ["choice"],
     ["assembly"],
     ["evolution", "pictures", "catalogue"],
-    ["monitor", "snapshot", "cost"],
+    ["monitor", "snapshot", "cost", "mixture"],
     ["recorder", "findings", "together"],
     ["run"],
     ["api"],

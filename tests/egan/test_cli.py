@@ -274,7 +274,10 @@ def test_samples_are_written_in_the_form_of_the_files_ending(here, capsys):
     assert (here / "r/samples.png").is_file()
     capsys.readouterr()
     assert main(["sample", "r", "--which", "worst", "--out", "b.npy"]) == 2
-    assert capsys.readouterr().err == "egan: which is 'worst': it must be 'final' or 'best'.\n"
+    assert (
+        capsys.readouterr().err
+        == "egan: which is 'worst': it must be 'final', 'best' or 'mixture'.\n"
+    )
 
 
 def test_new_runs_get_directories_of_their_own(here):
