@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from egan.assembly import make_game
-from egan.evolution import State
 from egan.generator import Generator, Share
 from egan.networks import Flat
+from egan.state import State
 from egan.world import World
 from populations.archive import generations
 from populations.individual import Individual
