@@ -31,9 +31,10 @@ from egan.data import Table, data_sets
 from egan.engines.judging import judge_all
 from egan.evolution import evolve
 from egan.presets import configure
+from egan.scene import Plan, Scene
 from egan.settings import merge
 from egan.snapshot import start
-from egan.variation import Plan, Scene, settle_fitness
+from egan.variation import settle_fitness
 from egan.world import World
 from populations.individual import Fitness, Individual
 

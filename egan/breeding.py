@@ -9,19 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from egan.engines import Engine
-from egan.variation import (
-    INHERITED,
-    Brood,
-    Evidence,
-    Member,
-    Slopes,
-    anew,
-    heir,
-    perturbed,
-    pool_moments,
-    settle_fitness,
-    stepped,
-)
+from egan.scene import INHERITED, Brood, Evidence, Member, Slopes
+from egan.variation import anew, heir, perturbed, pool_moments, settle_fitness, stepped
 from populations.individual import Individual, is_finite
 
 

@@ -14,7 +14,8 @@ from egan.engines import engines
 from egan.environment import Environment
 from egan.kernels import as_written, sentence
 from egan.state import State
-from egan.world import World, members_of, pairs_of
+from egan.workers import members_of, pairs_of
+from egan.world import World
 from populations.errors import UsageError
 from populations.individual import Individual
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from egan.environment import Environment
+from egan.scene import Litter
 from egan.state import Generation, State
-from egan.world import Litter, World
+from egan.world import World
 from populations.archive import archived
 from populations.individual import without_evidence
 from populations.randomness import borrowed
@@ -63,7 +64,7 @@ def conclude(
         population=population,
         environment=environment,
         barren=0 if survivors else state.barren + 1,
-        history=world.remember(state.history, litter),
+        history=world.operators.remember(state.history, litter),
         archive=archived(state.archive, population[0], now + 1, world.config.population.mixture),
     )
     return state, Generation(litter.children, survivors, learning)

@@ -60,7 +60,9 @@ def advance(
     try:
         for reached, happened in evolve(state, world, config.generations):
             seconds = recorder.seconds if recorder else time.monotonic() - began
-            row = row_of(reached, happened, world.operators(), world.origins(), seconds)
+            row = row_of(
+                reached, happened, world.operators.names(), world.operators.origins(), seconds
+            )
             del happened  # see evolve
             if recorder:
                 recorder.record(reached, row)

@@ -14,8 +14,10 @@ from egan.config import Config
 from egan.engines import engines
 from egan.environment import Environment
 from egan.evolution import conclude, meet
+from egan.scene import Litter
 from egan.state import Generation, State
-from egan.world import Litter, World, members_of, pairs_of
+from egan.workers import members_of, pairs_of
+from egan.world import World
 from populations.errors import UsageError
 from populations.randomness import borrowed
 

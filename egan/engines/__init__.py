@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from egan.engines import batched, reference, shared
 from egan.engines.judging import Found
-from egan.variation import Member, Plan, Slopes
+from egan.scene import Member, Plan, Slopes
 
 
 def _never(plan: Plan) -> str:

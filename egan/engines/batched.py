@@ -16,7 +16,8 @@ from egan.engines.judging import Found, cases, fitness, judging_noise, judging_p
 from egan.environment import Half
 from egan.losses import value
 from egan.networks.stack import Stack, member, stacked
-from egan.variation import JUDGED, Evidence, Member, Plan, Slopes, breeding_noise
+from egan.scene import JUDGED, Evidence, Member, Plan, Slopes
+from egan.variation import breeding_noise
 from populations.randomness import seeded
 
 

@@ -15,7 +15,8 @@ from egan.environment import Half
 from egan.fitness import SEEN
 from egan.kernels import run
 from egan.losses import value
-from egan.variation import JUDGED, Evidence, Plan, Scene, note_finite
+from egan.scene import JUDGED, Evidence, Plan, Scene
+from egan.variation import note_finite
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded

@@ -13,7 +13,8 @@ from torch import Tensor
 from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
 from egan.environment import look
 from egan.losses import Loss, value
-from egan.variation import JUDGED, Evidence, Member, Plan, Scene, Slopes, breeding_noise
+from egan.scene import JUDGED, Evidence, Member, Plan, Scene, Slopes
+from egan.variation import breeding_noise
 from populations.individual import Individual
 from populations.randomness import seeded
 

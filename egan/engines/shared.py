@@ -14,7 +14,8 @@ from egan.environment import Buffers, Half, look, settled
 from egan.kernels import run
 from egan.losses import Loss, read_by, reads, value
 from egan.networks import Flat, Tape
-from egan.variation import Evidence, Member, Plan, Slopes, breeding_noise
+from egan.scene import Evidence, Member, Plan, Slopes
+from egan.variation import breeding_noise
 from populations.randomness import seeded
 
 Seen = Mapping[str, Tensor]

@@ -50,7 +50,7 @@ def test_a_wasserstein_critic_whose_slope_nothing_bounds_is_named(
     {"environment": {"clip": 0.01}}, SPECTRAL, penalty("r1"), penalty("r2"),
     penalty("gradient-penalty"), penalty("gradient-penalty-one-sided"), penalty("dragan"),
     penalty("egan.penalties:r1"),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_a_wasserstein_critic_whose_slope_is_bounded_is_not(said, bound):
     assert said(FREE, CRITIC, bound) == []
 

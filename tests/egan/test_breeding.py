@@ -192,8 +192,8 @@ def test_survivors_that_are_parents_keep_their_number_and_are_told_apart(make):
         young = survivor.number in {one.number for one in happened.offspring}
         assert young is (survivor.number > state.population[0].number)
         state = after
-    assert set(origins) <= set(world.origins())
-    assert world.origins()[-1] == "parent"
+    assert set(origins) <= set(world.operators.origins())
+    assert world.operators.origins()[-1] == "parent"
 
 
 def test_the_average_of_a_parent_that_survives_goes_on(make):
@@ -214,7 +214,7 @@ def test_parents_may_survive_whether_anybody_is_judged_or_not(make, selection):
         one.population[0].number == other.population[0].number
         for one, other in itertools.pairwise(states)
     )
-    assert world.judged is (selection == "best")
+    assert world.operators.judged is (selection == "best")
     assert stays > 4
 
 
@@ -255,7 +255,7 @@ def test_the_history_of_gains_survives_a_checkpoint(make):
 
 def test_choices_that_read_no_gains_judge_no_parents(make):
     world, state = make({"variation": {"choice": "round-robin"}})
-    assert not world.judged
+    assert not world.operators.judged
     assert not world.breed(state, state.environment).again
 
 
@@ -411,7 +411,7 @@ def test_a_crossover_joins_the_best_pairs_and_its_children_compete(make):
     for child, (fitter, other) in ((one, (first, second)), (two, (first, third))):
         assert torch.equal(child.weights, halves(fitter, other, None))
         assert child.parent == fitter.number
-        assert child.mutation == world.operators()[-1] == f"{__name__}:halves"
+        assert child.mutation == world.operators.names()[-1] == f"{__name__}:halves"
         assert child.fitness.valid
         assert litter.roots[child.number] is litter.roots[fitter.number]
         assert any(child is candidate for candidate in litter.pool)

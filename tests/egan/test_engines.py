@@ -16,8 +16,8 @@ from egan.kernels import Compiled
 from egan.losses import mutations, objectives, reads
 from egan.networks import Flat
 from egan.optimizer import fresh_moments
+from egan.scene import Member, Plan, Scene
 from egan.traits import find_traits
-from egan.variation import Member, Plan, Scene
 from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded

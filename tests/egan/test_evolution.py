@@ -171,13 +171,13 @@ def test_with_no_finite_child_the_parents_stay(make):
 def test_a_lone_loss_is_not_judged(make):
     world, state = make({"preset": "gradient-only"})
     _, happened = last(state, world, 2)
-    assert not world.judged
+    assert not world.operators.judged
     assert not happened.survivors[0].fitness.valid
 
 
 def test_random_selection_does_not_pay_for_judging(make):
     world, _ = make({"population": {"selection": "random"}})
-    assert not world.judged
+    assert not world.operators.judged
 
 
 @pytest.mark.parametrize("first", ["environment", "generators"])

@@ -8,8 +8,8 @@ from egan.breeding import breed
 from egan.engines import engines
 from egan.games import Unconditional
 from egan.networks import Flat, Tape
+from egan.scene import Member, Scene
 from egan.traits import find_traits
-from egan.variation import Member, Scene
 
 
 def game_of(generator=None, discriminator=None):

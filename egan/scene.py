@@ -1,0 +1,257 @@
+"""What breeding knows and gives, as data: plans, scenes, individuals at work, broods, litters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from egan.environment import Environment, Half
+from egan.fitness import SEEN, Diversity, none
+from egan.fitness import diversity as flatness
+from egan.losses import Loss, Objective, read_by, reads
+from egan.perturbations import Perturbation
+from egan.traits import Traits
+from populations.individual import Individual
+from populations.lineage import child_number
+
+INHERITED = "inherited"
+JUDGED, BRED = "judged", "bred"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How children are made and judged; the same in every generation.
+
+    Attributes:
+        game: networks and noise.
+        traits: of the game's networks.
+        seed: the run's.
+        mu: parents.
+        names: of the mutations, in order.
+        moves: of each mutation, one after the other: places in `losses`, or perturbations.
+        losses: those on which moves are optimiser steps.
+        batch: noise samples of a step.
+        betas: Adam's.
+        moments: "inherited" or "mutation".
+        quality: of logits.
+        objective: the discriminator's.
+        gamma: weight of diversity; 0: it is not computed.
+        samples: judged of each child; 0: nobody is judged.
+        shared_noise: whether all children are judged on the same noise.
+        precision: in which children are judged.
+        race: confidence at which a child is given up before all is judged; 0: none is.
+        chunks: equal parts of the samples in a race.
+        keeps: whose samples the discriminator will learn from: "fresh" (none), "judged", "bred".
+        halves: whether those samples keep their half of the objective's gradient too.
+        parents_too: whether parents are judged again beside their children.
+        chain: whether a parent's mutations follow each other (see `breeding.chain`).
+        crossovers: children by crossover in a generation.
+        cases: equal groups of the judged samples whose qualities selection reads; 0: it reads none.
+        diversity: of what it reads, of `fitness.SEEN`.
+        strength: of perturbations, in units of each layer's root mean square.
+        gradient_noise: on each gradient, in the same units of the gradient.
+        adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
+            none.
+    """
+
+    game: Any
+    traits: Traits
+    seed: int
+    mu: int
+    names: Sequence[str]
+    moves: Sequence[Sequence[int | Perturbation]]
+    losses: Sequence[Loss]
+    batch: int
+    betas: tuple[float, float]
+    moments: str
+    quality: Callable[[Tensor], Tensor]
+    objective: Objective
+    gamma: float
+    samples: int
+    shared_noise: bool
+    precision: torch.dtype = torch.float32
+    race: float = 0.0
+    chunks: int = 8
+    keeps: str = "fresh"
+    halves: bool = False
+    parents_too: bool = False
+    chain: bool = False
+    crossovers: int = 0
+    cases: int = 0
+    diversity: Diversity = flatness
+    strength: float = 0.0
+    gradient_noise: float = 0.0
+    adaptation: float = 0.0
+
+    def number(self, generation: int, place: int) -> int:
+        """Of the child at that place: mutations of the first parent, of the next, crossovers."""
+        most = self.mu * len(self.names) + self.crossovers
+        return child_number(generation, place, self.mu, most)
+
+    def phases(self) -> int:
+        """Moves of the mutation that has most of them."""
+        return max(len(moves) for moves in self.moves)
+
+    def steps_on(self, mutations: Iterable[int], number: int) -> tuple[int, ...]:
+        """Places of the losses on which these mutations step in their move of that number."""
+        moves = [self.moves[mutation][number] for mutation in mutations]
+        return tuple(move for move in moves if isinstance(move, int))
+
+    def judges_by(self, what: str) -> bool:
+        """Whether diversity is computed and reads that, of `fitness.SEEN`."""
+        return self.samples > 0 and self.gamma > 0 and what in reads(self.diversity, SEEN)
+
+    def judges_logits(self) -> bool:
+        """Whether the discriminator must see what is judged."""
+        return self.quality is not none or self.judges_by("gradient")
+
+    def read(self) -> frozenset[str]:
+        """What the mutations read, of `losses.READABLE`."""
+        return read_by(self.losses)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all children of a generation meet.
+
+    Attributes:
+        environment: the discriminator; not changed.
+        real: the samples on which diversity is judged; None where nobody reads them.
+        real_half: of the objective on them, where the engine shares it.
+        beside: real samples beside which mutations see fakes; None where none reads them.
+        seen: what the discriminator makes of those, by the names of `losses.READABLE`, where the
+            engine shares it.
+        generation: the current one.
+        lr: learning rate of this generation.
+        chosen: by the place of a parent, those of the mutations by which it has children; None:
+            all.
+    """
+
+    environment: Environment
+    real: Tensor | None
+    real_half: Half | None
+    generation: int
+    lr: float
+    beside: Tensor | None = None
+    seen: Mapping[str, Tensor] | None = None
+    chosen: Mapping[int, Sequence[int]] | None = None
+
+    def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
+        """Places of the mutations by which the parent at that place has children."""
+        return range(len(plan.names)) if self.chosen is None else self.chosen[slot]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Fakes that breeding or judging made, for the discriminator to learn from; never saved.
+
+    Attributes:
+        samples: (n, *shape).
+        half: of the objective on them, where it was kept.
+    """
+
+    samples: Tensor
+    half: Half | None
+
+
+@dataclass(frozen=True, eq=False)
+class Brood:
+    """The children of one parent.
+
+    Attributes:
+        children: all of them.
+        evidence: what breeding them made for the discriminator.
+        parent: the parent as it was judged again, where it was.
+        accepted: the one in which a chain ended, where there was one.
+    """
+
+    children: list[Individual]
+    evidence: Evidence | None
+    parent: Individual | None = None
+    accepted: list[Individual] | None = None
+
+    def candidates(self) -> list[Individual]:
+        """Who is judged: the children, and the parent where it is."""
+        return self.children + ([self.parent] if self.parent else [])
+
+
+class Member(NamedTuple):
+    """An individual at work, and the plan and the scene of its own run.
+
+    Attributes:
+        individual: a parent that has children, a child on its way, or one to be judged.
+        slot: the place in the population of the parent that it is or comes from.
+        plan: of its run.
+        scene: of this generation of its run.
+        losses: places in `plan.losses` of those whose gradients are wanted.
+        phase: steps before this one in the same generation; each has noise of its own.
+    """
+
+    individual: Individual
+    slot: int
+    plan: Plan
+    scene: Scene
+    losses: tuple[int, ...] = ()
+    phase: int = 0
+
+    def role(self, purpose: str) -> str:
+        """The role in randomness of what this phase draws."""
+        return f"{purpose} {self.phase}" if self.phase else purpose
+
+    def read(self) -> frozenset[str]:
+        """What the wanted losses read, of `losses.READABLE`."""
+        return read_by(self.plan.losses[place] for place in self.losses)
+
+    def wants_evidence(self) -> bool:
+        """Whether the discriminator will learn from the fakes that this pass makes."""
+        return self.plan.keeps == BRED and not self.phase
+
+
+class Slopes(NamedTuple):
+    """What a pass of an individual gives.
+
+    Attributes:
+        gradients: of the losses that were wanted, in order, by the individual's weights.
+        buffers: the generator's, after the pass.
+        evidence: the pass's fakes, where the discriminator will learn from them.
+    """
+
+    gradients: Sequence[Tensor]
+    buffers: Mapping[str, Tensor]
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a generation's breeding already knows of the discriminator's next step.
+
+    Attributes:
+        bred: fakes of the parents, where the discriminator learns from them.
+        real_half: of the objective on the step's real batch, where judging has computed it.
+    """
+
+    bred: Sequence[Evidence] = ()
+    real_half: Half | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Litter:
+    """All children of a generation.
+
+    Attributes:
+        children: of all parents.
+        again: the parents as they were judged beside them, where they were.
+        pool: who may survive.
+        roots: the parent of the population from which each of the pool descends, by number.
+        lesson: what breeding knows of the discriminator's next step.
+    """
+
+    children: list[Individual]
+    again: list[Individual]
+    pool: list[Individual]
+    roots: dict[int, Individual]
+    lesson: Lesson
