@@ -114,16 +114,15 @@ def _penalties() -> Iterator[tuple[str, Arm]]:
         "lazy r1 and r2",
         Arm({"environment": {**both, "lazy": 4}}, ("settings: environment.lazy",)),
     )
-    for name, settings in {
-        "smoothing 0.1": {"environment": {"smoothing": 0.1}},
-        "instance noise 0.05": {"environment": {"noise": 0.05}},
-        "packing 2": {"environment": {"packing": 2}},
-        "packing 4": {"environment": {"packing": 4}},
-        "spectral norm": {"networks": {"spectral_norm": True}},
-        "two discriminators": {"networks": {"discriminators": 2}},
-    }.items():
-        ((group, values),) = settings.items()
-        yield name, Arm(settings, (f"settings: {group}.{next(iter(values))}",))
+    for text, group, setting, value in (
+        ("smoothing 0.1", "environment", "smoothing", 0.1),
+        ("instance noise 0.05", "environment", "noise", 0.05),
+        ("packing 2", "environment", "packing", 2),
+        ("packing 4", "environment", "packing", 4),
+        ("spectral norm", "networks", "spectral_norm", True),
+        ("two discriminators", "networks", "discriminators", 2),
+    ):
+        yield text, Arm({group: {setting: value}}, (f"settings: {group}.{setting}",))
 
 
 def _selections() -> Iterator[tuple[str, Arm]]:

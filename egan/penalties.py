@@ -143,9 +143,10 @@ def orthogonal(step: Step) -> Tensor:
 
 
 def _slopes(logits: Tensor, samples: Tensor) -> Tensor:
-    """The derivative of the logits by the samples, a row for each entry of the first dimension."""
-    (slope,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
-    return slope.reshape(len(logits), -1)
+    """The derivative of each discriminator's logits by the samples, a row for each logit."""
+    columns = logits.unbind(1) if logits.dim() > 1 else [logits]
+    slopes = [torch.autograd.grad(each.sum(), samples, create_graph=True)[0] for each in columns]
+    return torch.cat([each.reshape(len(logits), -1) for each in slopes])
 
 
 def _mean_square(rows: Tensor) -> Tensor:
@@ -162,8 +163,10 @@ def _norms(step: Step, samples: Tensor) -> Tensor:
 
 
 def _between(step: Step) -> Tensor:
-    """A random point on the line from each fake to a real sample."""
-    return torch.lerp(step.fake.detach(), step.real.detach(), _uniform(step.real))
+    """A random point on the line from each fake to a real sample; from pack to pack, in packs."""
+    real = step.real.detach()
+    share = _uniform(real[: len(step.real_logits)])
+    return torch.lerp(step.fake.detach(), real, share.repeat_interleave(len(real) // len(share), 0))
 
 
 def _uniform(samples: Tensor) -> Tensor:

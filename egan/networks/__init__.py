@@ -14,7 +14,7 @@ from torch import nn
 from egan.config import Config, Networks
 from egan.networks.convolutional import convolutional
 from egan.networks.discriminators import Ensemble, norm_spectrally, side_by_side
-from egan.networks.flat import Flat
+from egan.networks.flat import Flat, check_sizes
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from egan.networks.tape import Tape
 from egan.networks.views import augmentations, behind_views, packed
@@ -51,14 +51,13 @@ def make_pair(
     settings, seen = config.networks, packed(shape, config.environment.packing)
     with seeded(config.seed, 0, "initial weights", index):
         generator, discriminator = _pair(settings, shape, seen, index)
-        if settings.initial_deviation:
-            _initialise(generator, settings.initial_deviation)
-        _finish(discriminator, settings)
+        _finish(generator, settings)
+        _finish(discriminator, settings, settings.spectral_norm)
     discriminators = [discriminator]
     for number in range(1, settings.discriminators):
         with seeded(config.seed, 0, "initial weights of discriminator", number):
             discriminators.append(_another(settings, seen, number))
-            _finish(discriminators[-1], settings)
+            _finish(discriminators[-1], settings, settings.spectral_norm)
     whole = side_by_side(discriminators)
     return generator, behind_views(whole, config.environment, shape)
 
@@ -121,11 +120,12 @@ def _own(kind: str, name: Any, index: int) -> nn.Module:
     return module
 
 
-def _finish(discriminator: nn.Module, settings: Networks) -> None:
+def _finish(module: nn.Module, settings: Networks, normed: bool = False) -> None:
+    check_sizes(module)
     if settings.initial_deviation:
-        _initialise(discriminator, settings.initial_deviation)
-    if settings.spectral_norm:
-        norm_spectrally(discriminator)
+        _initialise(module, settings.initial_deviation)
+    if normed:
+        norm_spectrally(module)
 
 
 def _initialise(module: nn.Module, deviation: float) -> None:

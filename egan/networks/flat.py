@@ -30,8 +30,7 @@ class Flat:
     """
 
     def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
-        if any(nn.parameter.is_lazy(each) for each in module.parameters()):
-            raise UsageError(f"the network {type(module).__name__} has lazy layers: give sizes.")
+        check_sizes(module)
         self.module = module.to(device).train()
         self.parameters: list[Tensor] = [each for each in module.parameters() if each.requires_grad]
         name = type(module).__name__
@@ -140,6 +139,12 @@ class Flat:
                 each.train(training)
             for transforms in getattr(each, "parametrizations", {}).values():
                 transforms.train(training)
+
+
+def check_sizes(module: nn.Module) -> None:
+    """Raise UsageError where a module has lazy layers, whose weights are not there yet."""
+    if any(nn.parameter.is_lazy(each) for each in module.parameters()):
+        raise UsageError(f"the network {type(module).__name__} has lazy layers: give sizes.")
 
 
 def has_spectral_norm(module: nn.Module) -> bool:

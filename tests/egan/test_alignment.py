@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm
 
-from egan.config import Networks
+from egan.config import Config, Networks
 from egan.networks import Flat, make_pair, networks
 from egan.networks.alignment import align, refuses, wiring
 from egan.networks.mlp import Maxout
@@ -20,7 +20,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def registered(name):
-    return lambda: make_pair(Networks(name=name, width=6), (1, 8, 8), 0)[0]
+    return lambda: make_pair(Config(networks=Networks(name=name, width=6)), (1, 8, 8))[0]
 
 
 def transposed():
@@ -142,13 +142,13 @@ def test_a_copy_in_another_order_is_put_back(name):
 
 @pytest.mark.parametrize("name", networks)
 def test_a_copy_is_put_back_at_the_pairs_own_width(name):
-    module = make_pair(Networks(name=name), (1, 8, 8), 0)[0]
+    module = make_pair(Config(networks=Networks(name=name)), (1, 8, 8))[0]
     found = align(Flat(module), state(module), state(shuffled(module)))
     torch.testing.assert_close(found, state(module), rtol=0, atol=0)
 
 
 def test_a_copy_is_put_back_where_hidden_layers_outweigh_what_they_read():
-    module = lived(lambda: make_pair(Networks(width=16, depth=3), (2,), 0)[0], 1)
+    module = lived(lambda: make_pair(Config(networks=Networks(width=16, depth=3)), (2,))[0], 1)
     with torch.no_grad():
         module[2].weight.mul_(30)
         module[4].weight.mul_(30)

@@ -335,6 +335,14 @@ def test_a_function_that_builds_ones_own_network_is_seeded_by_index():
     assert not torch.equal(weights_of(first), weights_of(other))
 
 
+@pytest.mark.parametrize("settings", [
+    {"discriminators": 2}, {"spectral_norm": True}, {"initial_deviation": 0.1},
+], ids=str)  # fmt: skip
+def test_lazy_layers_are_refused_whatever_is_to_be_done_with_them(settings):
+    with pytest.raises(UsageError, match="the network LazyLinear has lazy layers: give sizes"):
+        pair(discriminator=lambda: nn.LazyLinear(1), **settings)
+
+
 def test_what_makes_no_module_is_refused():
     with pytest.raises(UsageError, match=r"makes 5: it must be a torch\.nn\.Module\."):
         pair(generator=lambda: 5)

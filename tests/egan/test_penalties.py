@@ -103,7 +103,7 @@ def test_norms_are_each_samples_own_at_the_points_that_are_shown(name):
     module = network()
     shown = Recorder(module)
     value = penalties[name](step_of(shown, samples(64, 3), samples(64, 3, index=1)))
-    (points,) = shown.shown
+    points = shown.shown[-1]
     above = np.sqrt(squared_norms(module, points)) - 1
     above = np.maximum(above, 0) if name == "gradient-penalty-one-sided" else above
     assert (above > 0).any()
@@ -116,7 +116,7 @@ def test_the_points_lie_between_a_real_sample_and_a_fake_each_at_a_place_of_its_
     real, fake = samples(*size), samples(*size, index=1)
     shown = Recorder(lambda x: x.square().flatten(1).sum(1))
     penalties[name](step_of(shown, real, fake))
-    shares = ((shown.shown[0] - fake) / (real - fake)).flatten(1)
+    shares = ((shown.shown[-1] - fake) / (real - fake)).flatten(1)
     torch.testing.assert_close(shares, shares[:, :1].expand_as(shares))
     places = shares[:, 0]
     assert 0 < places.min() < 0.1
@@ -128,7 +128,7 @@ def test_dragans_points_lie_around_real_samples_by_the_authors_noise():
     real = samples(64, 1000) * 3 + 1
     shown = Recorder(lambda x: x.sum(1))
     penalties["dragan"](step_of(shown, real, real * math.nan))
-    noise = (shown.shown[0] - real) / (0.5 * real.numpy().std())
+    noise = (shown.shown[-1] - real) / (0.5 * real.numpy().std())
     assert noise.min() >= 0
     lengths = noise.amax(1)  # of each sample, but for a thousandth
     assert lengths.max() < 1
@@ -153,7 +153,7 @@ def test_where_a_slope_is_zero_its_gradient_is_zero_and_the_others_are_exact(nam
     weights = torch.tensor([1.2, -1.6], dtype=torch.float64, requires_grad=True)
     shown = Recorder(lambda x: (x @ weights).relu())
     value = penalties[name](step_of(shown, samples(32, 2), samples(32, 2, index=1)))
-    alive = float((shown.shown[0] @ weights > 0).double().mean())
+    alive = float((shown.shown[-1] @ weights > 0).double().mean())
     assert 0 < alive < 1
     dead = 0.0 if name == "gradient-penalty-one-sided" else 1 - alive
     assert value.item() == pytest.approx(alive * (2 - 1) ** 2 + dead, rel=1e-14)
@@ -297,3 +297,33 @@ def test_the_gradient_by_the_discriminators_weights_is_that_of_the_value(name):
             flat[place] += step
             slope = gradient.view(-1)[place].item()
             assert (high - low) / (2 * step) == pytest.approx(slope, abs=1e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient-penalty", "dragan"])
+def test_several_discriminators_are_penalised_each_for_itself(name):
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    real, fake = (torch.randn(8, 2, dtype=torch.float64).requires_grad_() for _ in range(2))
+
+    def penalty(critic):
+        torch.manual_seed(1)
+        return float(penalties[name](Step(real, fake, critic)).detach())
+
+    assert penalty(lambda x: torch.cat([one(x)] * 3, dim=1)) == pytest.approx(penalty(one))
+    both = penalty(lambda x: torch.cat([one(x), 3 * one(x)], dim=1))
+    apart = (penalty(one) + penalty(lambda x: 3 * one(x))) / 2
+    assert both == pytest.approx(apart)
+
+
+def test_packs_are_joined_by_one_straight_line():
+    met = []
+
+    def critic(samples):
+        met.append(samples.detach())
+        return samples.reshape(-1, 4).sum(1, keepdim=True)
+
+    real, fake = torch.ones(8, 2, requires_grad=True), torch.zeros(8, 2, requires_grad=True)
+    penalties["gradient-penalty"](Step(real, fake, critic))
+    shares = met[-1].reshape(4, 4)
+    assert bool((shares == shares[:, :1]).all())
+    assert len(shares[:, 0].unique()) == 4

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from egan.config import Networks
+from egan.config import Config, Networks
 from egan.environment import Environment, settled
 from egan.games import Unconditional
 from egan.networks import Flat, make_pair, networks
@@ -152,7 +152,9 @@ def test_a_child_is_a_function_of_the_global_generators(name):
 @pytest.mark.parametrize("name", crossovers)
 @pytest.mark.parametrize("network", networks)
 def test_every_registered_generator_can_be_recombined(name, network):
-    pairs = make_pair(Networks(name=network, width=6, noise_dimension=NOISE), (1, 8, 8), 0)
+    pairs = make_pair(
+        Config(networks=Networks(name=network, width=6, noise_dimension=NOISE)), (1, 8, 8)
+    )
     scene = mating(*pairs)
     assert crossovers[name].refuses(scene.game.generator) == ""
     child = recombine(crossovers[name].cross, name, *pair(scene), scene, 20)
