@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import generation_cost
-from benchmarks.generation_cost import Case, measure, plain, summary
-from egan.settings import merge
+from benchmarks import catalogue, generation_cost, operators
+from benchmarks.generation_cost import Case, measure, summary
+from benchmarks.generation_cost import plain as alternating
+from benchmarks.presets import read
+from egan.evolution import evolve
+from egan.settings import merge, plain
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +54,7 @@ def test_defaults_command_by_command():
 
 def tiny(mu):
     """A case that takes a moment."""
-    settings = merge(plain(16, mu), {"networks": {"name": "mlp", "width": 8}})
+    settings = merge(alternating(16, mu), {"networks": {"name": "mlp", "width": 8}})
     return Case(f"mlp512_mu{mu}", settings, generation_cost.ways(8), rounds=3)
 
 
@@ -87,3 +90,53 @@ def test_cases_have_names_of_their_own():
     names = [case.name for case in generation_cost.CASES]
     assert len(set(names)) == len(names)
     assert {"conv64_mu1", "conv64_bn_mu1", "conv128_mu16", "released", "default_preset"} <= {*names}
+
+
+def row(arm, data, seed, distance, flops=100):
+    """A finished cell of the screen."""
+    final = {"modes": 8.0, "high-quality": 0.5, "energy-distance": distance}
+    return {"arm": arm, "data": data, "seed": seed, "budget": 1, "flops": flops, "final": final}
+
+
+def test_an_operators_verdict_needs_a_clear_ratio_and_a_clear_test():
+    pairs = [(data, seed) for data in operators.DATA for seed in range(5)]
+    rows = [
+        row(arm, data, seed, distance(0.01 * (1 + seed)), 50 if arm == "r1" else 100)
+        for arm, distance in {
+            "base": lambda base: base,
+            "r1": lambda base: 0.5 * base,
+            "r2": lambda base: 0.95 * base,
+            "lecam": lambda base: 3 * base if base < 0.04 else base / 3,
+            "dragan": lambda base: None,  # diverged
+        }.items()
+        for data, seed in pairs
+    ]
+    verdicts = {
+        arm: operators.verdict(rows, arm) for arm in ("base", "r1", "r2", "lecam", "dragan")
+    }
+    assert verdicts == {
+        "base": "no effect seen", "r1": "use", "r2": "no effect seen",
+        "lecam": "no effect seen", "dragan": "harmful",
+    }  # fmt: skip
+    assert operators.ratio_to_base(rows, "r1")[0] == pytest.approx(0.5)
+    assert operators.cost_ratio(rows, "r1") == 0.5
+    assert operators.best_arms(rows, 1) == ["base", *operators.CONTROLS, "r1"]
+    assert "| r1 | 0.50 | 8 | 0.50 | 0.0150 |" in operators.table(rows)
+
+
+@pytest.mark.parametrize("arm", operators.ARMS)
+def test_every_arm_of_the_screen_can_be_run(make, arm):
+    config = operators.config_of(arm, "random", 10)
+    small = {"width": 8, "name": "mlp"}
+    world, state = make(
+        merge(plain(config), {"networks": small, "execution": {"engine": "shared"}})
+    )
+    ((after, _),) = evolve(state, world, 1)
+    assert after.generation == 1
+
+
+def test_the_catalogue_shows_every_operator_and_what_was_seen_of_it():
+    text = catalogue.PAGE.read_text(encoding="utf-8")
+    assert text == catalogue.page(read(operators.RESULTS))
+    for _, entries, _ in catalogue.FUNCTIONS.values():
+        assert all(f"| `{name}` |" in text for name in entries)

@@ -33,6 +33,12 @@ def test_examples_run(path, tmp_path):
     assert result.stdout
 
 
+@pytest.mark.parametrize("kind", ["loss", "selection", "crossover", "fitness"])
+def test_an_operator_of_ones_own_takes_less_than_15_lines(kind):
+    text = (ROOT / f"examples/own_{kind}.py").read_text(encoding="utf-8")
+    assert text.count("\n") < 15
+
+
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_of_the_readme_runs(code, tmp_path):
     result = run(re.sub(r"generations=[\d_]+", "generations=5", code), tmp_path)
