@@ -68,7 +68,7 @@ class Arm:
 def _losses() -> Iterator[tuple[str, Arm]]:
     for name in (
         "minimax", "heuristic", "least-squares", "least-squares-logit", "wasserstein", "forward-kl",
-        "f-pearson", "f-total-variation", "rsgan", "rasgan", "ralsgan", "rahinge",
+        "f-pearson", "f-neyman", "f-total-variation", "rsgan", "rasgan", "ralsgan", "rahinge",
         "feature-matching",
     ):  # fmt: skip
         shows = {
@@ -87,10 +87,10 @@ def _losses() -> Iterator[tuple[str, Arm]]:
 
 def _objectives() -> Iterator[tuple[str, Arm]]:
     logit = {"fitness": {"quality": "logit"}}
-    for name in ("least-squares-logit", "lsgan", "hinge", "rsgan", "rasgan", "ralsgan", "rahinge"):
-        settings = merge(logit, {"environment": {"objective": name}})
-        yield f"objective {name}", Arm(settings, (f"objectives: {name}",))
-    for name in ("f-kl", "f-reverse-kl", "f-pearson", "f-hellinger", "f-total-variation"):
+    for name in (
+        "least-squares-logit", "lsgan", "hinge", "rsgan", "rasgan", "ralsgan", "rahinge", "f-kl",
+        "f-reverse-kl", "f-pearson", "f-neyman", "f-hellinger", "f-total-variation",
+    ):  # fmt: skip
         settings = merge(logit, {"environment": {"objective": name}})
         yield f"objective {name}", Arm(settings, (f"objectives: {name}",))
     bounded = merge(

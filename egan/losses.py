@@ -126,6 +126,15 @@ def f_pearson(fake: Tensor) -> Tensor:
     return -_pearson_conjugate(fake).mean()
 
 
+def f_neyman(fake: Tensor) -> Tensor:
+    """2 E e^(-s / 2): the generator's side of f-GAN with Neyman's chi-squared.
+
+    Nowozin et al. (2016), Eq. 4 and Table 6, less a constant; below logit -20 its tangent. Range
+    (0, inf); derivative -e^-max(s / 2, -10) per sample: hardest on what the discriminator rejects.
+    """
+    return 2 * _exponential(-fake / 2).mean()
+
+
 def f_total_variation(fake: Tensor) -> Tensor:
     """-1/2 E tanh s: the generator's side of f-GAN with total variation.
 
@@ -217,6 +226,7 @@ mutations: dict[str, Loss] = {
     "reverse-kl": reverse_kl,
     "forward-kl": forward_kl,
     "f-pearson": f_pearson,
+    "f-neyman": f_neyman,
     "f-total-variation": f_total_variation,
     "rsgan": rsgan,
     "rasgan": rasgan,
@@ -358,6 +368,11 @@ def fake_hellinger(fake: Tensor) -> Tensor:
     return _exponential(fake).mean() - 1
 
 
+def fake_neyman(fake: Tensor) -> Tensor:
+    """-2 E e^(-s / 2): Neyman's conjugate, less 2. Range (-inf, 0); derivative e^(-s / 2)."""
+    return -f_neyman(fake)
+
+
 def real_total_variation(real: Tensor) -> Tensor:
     """-1/2 E tanh r. Range (-1/2, 1/2); derivative -(1 - tanh^2 r) / 2."""
     return -0.5 * real.tanh().mean()
@@ -430,6 +445,9 @@ objectives: dict[str, Objective] = {
     ),
     "f-hellinger": Objective(
         real_reverse_kl, fake_hellinger, "E e^-r + E e^s - 1, f-GAN (2016); mutation: forward-kl"
+    ),
+    "f-neyman": Objective(
+        real_reverse_kl, fake_neyman, "E e^-r - 2 E e^(-s / 2), f-GAN (2016); mutation: f-neyman"
     ),
     "f-total-variation": Objective(
         real_total_variation, fake_total_variation,

@@ -36,6 +36,7 @@ FORMULAS = {
         lambda s: -(s**2 / 4 + s) if s > -2 else 1.0,
         lambda s: -(s / 2 + 1) if s > -2 else 0.0,
     ),
+    "f-neyman": (lambda s: 2 * math.exp(-s / 2), lambda s: -math.exp(-s / 2)),
     "f-total-variation": (
         lambda s: -math.tanh(s) / 2,
         lambda s: -(1 - math.tanh(s) ** 2) / 2,
@@ -67,6 +68,7 @@ DIVERGENCES = {
     "f-reverse-kl": (lambda v: -math.exp(-v), lambda t: -1 - math.log(-t)),
     "f-pearson": (lambda v: max(v, -2), lambda t: t**2 / 4 + t),
     "f-hellinger": (lambda v: 1 - math.exp(-v), lambda t: t / (1 - t)),
+    "f-neyman": (lambda v: 1 - math.exp(-v), lambda t: 2 - 2 * math.sqrt(1 - t)),
     "f-total-variation": (lambda v: math.tanh(v) / 2, lambda t: t),
     "minimax": (
         lambda v: math.log(2) - math.log(1 + math.exp(-v)),
@@ -186,15 +188,16 @@ def test_an_f_gan_objective_is_its_variational_bound(name):
     found = (objective.real(logits) + objective.fake(logits)).item()
     if name == "f-pearson":  # real samples below -2 are not cut off
         bound += math.fsum(max(s, -2) - s for s in LOGITS)
-    constants = {"minimax": -2 * math.log(2), "f-hellinger": -1, "f-reverse-kl": -1}
+    constants = {"minimax": -2 * math.log(2), "f-hellinger": -1, "f-reverse-kl": -1,
+                 "f-neyman": 1}  # fmt: skip
     assert found + constants.get(name, 0) == pytest.approx(bound / len(LOGITS), rel=1e-10)
 
 
 @pytest.mark.parametrize(
     ("mutation", "objective"),
     [("forward-kl", "f-kl"), ("forward-kl", "f-hellinger"), ("reverse-kl", "f-reverse-kl"),
-     ("f-pearson", "f-pearson"), ("f-total-variation", "f-total-variation"),
-     ("vanilla", "minimax"), ("wasserstein", "wasserstein")],
+     ("f-pearson", "f-pearson"), ("f-neyman", "f-neyman"),
+     ("f-total-variation", "f-total-variation"), ("vanilla", "minimax"), ("wasserstein", "wasserstein")],
 )  # fmt: skip
 def test_the_mutation_of_an_objective_climbs_what_its_fake_half_descends(mutation, objective):
     logits = torch.tensor(LOGITS, dtype=torch.float64)
