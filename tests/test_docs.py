@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
+from egan.data import data_sets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,3 +60,22 @@ def test_names_in_the_readme_exist():
     for preset in ("default", "gradient-only", "paper", "released-theano", "released-pytorch"):
         assert preset in known
         assert f"`{preset}`" in README
+
+
+COMMANDS = re.findall(r"^egan (evolve[^#\n]*)", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if "mine" not in each])
+def test_commands_of_the_readme_name_settings_that_exist(make, command):
+    _, arguments = parse(command.split())
+    given = {"execution": {"engine": "shared"}, **given_settings(arguments)}
+    if str(given.get("data", "ring")) in data_sets:
+        make(given)
+
+
+def test_every_operator_is_on_the_operators_page():
+    page = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
+    kinds = ("mutations", "objectives", "penalties", "selections", "choices", "crossovers",
+             "perturbations", "qualities", "diversities", "combinations", "augmentations")  # fmt: skip
+    for kind in kinds:
+        assert all(f"| `{name}` |" in page for name in catalogue()[kind]), kind

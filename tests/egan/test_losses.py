@@ -197,7 +197,8 @@ def test_an_f_gan_objective_is_its_variational_bound(name):
     ("mutation", "objective"),
     [("forward-kl", "f-kl"), ("forward-kl", "f-hellinger"), ("reverse-kl", "f-reverse-kl"),
      ("f-pearson", "f-pearson"), ("f-neyman", "f-neyman"),
-     ("f-total-variation", "f-total-variation"), ("vanilla", "minimax"), ("wasserstein", "wasserstein")],
+     ("f-total-variation", "f-total-variation"), ("vanilla", "minimax"),
+     ("wasserstein", "wasserstein")],
 )  # fmt: skip
 def test_the_mutation_of_an_objective_climbs_what_its_fake_half_descends(mutation, objective):
     logits = torch.tensor(LOGITS, dtype=torch.float64)
