@@ -75,7 +75,8 @@ def test_commands_of_the_readme_name_settings_that_exist(make, command):
 
 def test_every_operator_is_on_the_operators_page():
     page = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
-    kinds = ("mutations", "objectives", "penalties", "selections", "choices", "crossovers",
-             "perturbations", "qualities", "diversities", "combinations", "augmentations")  # fmt: skip
-    for kind in kinds:
+    for kind in (
+        "mutations", "objectives", "penalties", "selections", "choices", "crossovers",
+        "perturbations", "qualities", "diversities", "combinations", "augmentations",
+    ):  # fmt: skip
         assert all(f"| `{name}` |" in page for name in catalogue()[kind]), kind
