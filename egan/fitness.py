@@ -129,7 +129,7 @@ def coverage(fake: Tensor, real: Tensor) -> Tensor:
         A scalar in [0, 1]; NaN where a fake is not finite.
     """
     # The nearest of a sample's neighbours is itself.
-    radius = _distances(real, real).kthvalue(NEAREST + 1, dim=1).values
+    radius = _distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
     covered = _distances(fake, real).amin(0) <= radius
     return covered.to(fake.dtype).mean() + _zero(fake)
 
