@@ -36,6 +36,11 @@ class Directory:
         return self.path / "log.jsonl"
 
     @property
+    def lineage(self) -> Path:
+        """Who descends from whom, a view of the log."""
+        return self.path / "lineage.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"

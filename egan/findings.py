@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from egan.cost import clock
 from egan.data import Data, Mixture
 from egan.directory import Directory
 from egan.generator import Generator, Share, exported
-from egan.monitor import finite, read_log
+from egan.monitor import Row, finite, read_log
 from egan.scores import Score, evaluate, floors, scores
 from populations.checkpoint import write_whole
 from populations.registry import first_line
@@ -73,6 +76,36 @@ def summary(directory: Directory) -> dict[str, Any]:
         "seconds": last["seconds"],
         "wins": {name: count / total for name, count in wins.items()},
     }
+
+
+def write_lineage(directory: Directory) -> None:
+    """Write `lineage.csv` from the log: one line for each who ever survived, the oldest first.
+
+    Its columns: `parent` and `number`, an edge from the one to the other; `mutation`, or another
+    operator, that made it; `generation`, after which it is in the log for the first time; `fitness`
+    in that generation, nan where it was not judged. The first generation's parents descend from -1,
+    in generation 0. Where children have children in the same generation (crossovers, chains), those
+    between a survivor and its parent have lines too.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["parent", "number", "mutation", "generation", "fitness"])
+    writer.writerows(_lineage(read_log(directory.log)))
+    write_whole(directory.lineage, lambda part: part.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def _lineage(rows: Iterable[Row]) -> Iterator[tuple[Any, ...]]:
+    seen: set[int] = set()
+    for row in rows:
+        if not seen:
+            seen |= set(range(len(row["population"])))
+            yield from ((-1, number, "initial", 0, math.nan) for number in sorted(seen))
+        for one in [*row.get("between", []), *row["population"]]:
+            if one["number"] not in seen:
+                seen.add(one["number"])
+                fitness = one.get("fitness")  # older logs have none
+                worth = math.nan if fitness is None else fitness
+                yield one["parent"], one["number"], one["mutation"], row["generation"], worth
 
 
 def paragraph(directory: Directory, data: Data) -> str:

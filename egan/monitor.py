@@ -17,7 +17,7 @@ from tqdm import tqdm
 from egan.settings import flatten
 from egan.state import Generation, State
 from populations.individual import Individual
-from populations.lineage import pedigree, shares
+from populations.lineage import between, pedigree, shares
 
 Row = dict[str, Any]
 WINDOW = 500  # generations over which the bar's mutation shares are taken
@@ -50,6 +50,7 @@ def row_of(
         },
         "selection": shares(map(happened.origin, happened.survivors), origins),
         "population": pedigree(state.population),
+        "between": pedigree(between(happened.survivors, happened.offspring)),
         "environment": happened.learning,
         "barren": state.barren,
     }

@@ -7,6 +7,7 @@ from collections import deque
 
 from egan.assembly import make_game
 from egan.directory import Directory
+from egan.findings import write_lineage
 from egan.generator import Generator, export
 from egan.monitor import Board, Log, Row, read_log
 from egan.pictures import draw
@@ -81,9 +82,10 @@ class Recorder:
         export(self.directory, which, module, generation, self.world.data.shape)
 
     def close(self) -> None:
-        """Flush and close everything."""
+        """Flush and close everything, and bring the lineage up to date."""
         self.log.close()
         self.board.close()
+        write_lineage(self.directory)
 
     def _score(self, state: State) -> dict[str, float]:
         count, data = self.records.score_samples, self.world.data

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from populations.individual import Individual
-from populations.lineage import child_number, pedigree, shares
+from populations.lineage import between, birth, child_number, pedigree, shares
 
 
 @pytest.mark.parametrize(("mu", "mutations"), [(1, 1), (1, 3), (4, 3), (3, 6)])
@@ -50,12 +50,36 @@ def test_shares_read_iterators_as_well():
     assert shares(iter("aab"), iter("ab")) == {"a": pytest.approx(2 / 3), "b": pytest.approx(1 / 3)}
 
 
+@pytest.mark.parametrize(("mu", "most"), [(1, 1), (4, 12), (3, 19)])
+def test_a_number_tells_the_generation_of_birth(mu, most):
+    for generation in range(5):
+        for place in range(most):
+            assert birth(child_number(generation, place, mu, most), mu, most) == generation
+    assert [birth(number, mu, most) for number in range(mu)] == [-1] * mu
+
+
 def test_a_pedigree_has_one_row_an_individual():
     population = [
-        Individual(torch.zeros(1), number=5, parent=1, mutation="minimax"),
-        Individual(torch.zeros(1)),
+        Individual(torch.zeros(1), number=5, parent=1, mutation="minimax", total=0.5),
+        Individual(torch.zeros(1), total=-1.0),
     ]
     assert pedigree(population) == [
-        {"number": 5, "parent": 1, "mutation": "minimax"},
-        {"number": 0, "parent": -1, "mutation": "initial"},
+        {"number": 5, "parent": 1, "mutation": "minimax", "fitness": 0.5},
+        {"number": 0, "parent": -1, "mutation": "initial", "fitness": -1.0},
     ]
+
+
+def test_between_survivors_and_their_parents_are_children_that_died():
+    ways = {4: 1, 5: 1, 6: 5, 7: 6, 8: 4, 9: 2}
+    born = [Individual(torch.zeros(1), number=each, parent=up) for each, up in ways.items()]
+    children = {one.number: one for one in born}
+    parent = Individual(torch.zeros(1), number=2)
+
+    def found(*survivors):
+        return [one.number for one in between([children[each] for each in survivors], born)]
+
+    assert found(4, 5, 9) == []
+    assert found(7) == found(7, 7) == [5, 6]
+    assert found(7, 6) == [5]
+    assert found(7, 8) == [4, 5, 6]
+    assert between([parent, children[8]], born) == [children[4]]
