@@ -218,6 +218,10 @@ class Records(Settings, group="records"):
     """Pictures in the animation of a run, spread evenly over its generations."""
     tensorboard_every: int = setting(10, low=1)
     """Generations between TensorBoard's scalars."""
+    diagnostics_every: int = setting(0, low=0)
+    """Generations between diagnostics of variation and selection, which take as long as tens of
+    generations and change nothing: whether siblings differ, whether survivors would be the same on
+    16 times as many judged samples, whether fitness tells who is closer to the data. 0: none."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from egan.choice import USUAL, with_engine
+from egan.diagnostics import diagnose
 from egan.engines import engines
 from egan.evolution import evolve
 from egan.kernels import as_written
@@ -76,6 +77,7 @@ def estimate(state: State, world: World) -> str:
     """
     try:
         times = _trial(state, world)
+        beside = _diagnosing(state, world)
     except (UsageError, RunError):
         raise
     except Exception as error:  # whatever a user's loss, selection or network raises
@@ -84,7 +86,7 @@ def estimate(state: State, world: World) -> str:
         ) from error
     left = world.config.generations - state.generation
     frames = world.config.records.pictures
-    seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames
+    seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames + beside
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     weights = sum(one.weights.numel() for one in state.population)
     disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
@@ -94,6 +96,17 @@ def estimate(state: State, world: World) -> str:
         f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
         f"{disk / 1e6:,.0f} MB of disk."
     )
+
+
+def _diagnosing(state: State, world: World) -> float:
+    """Seconds of the diagnostics that are left, from one of them."""
+    every = world.config.records.diagnostics_every
+    if not every:
+        return 0.0
+    began = time.perf_counter()
+    diagnose(state, world)
+    left = world.config.generations // every - state.generation // every
+    return left * (time.perf_counter() - began)
 
 
 def clock(seconds: float) -> str:

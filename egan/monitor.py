@@ -159,6 +159,11 @@ class Board:
         self.wins.append(row["selection"])
         step, score = row["generation"], row.get("score", {})
         scalars = {f"score/{name}": value for name, value in score.items()}
+        scalars |= {
+            f"diagnostics/{name}": value
+            for name, value in row.get("diagnostics", {}).items()
+            if math.isfinite(value)
+        }
         if step % self.every == 0:
             for group in ("fitness", "environment"):
                 scalars |= {f"{group}/{name}": value for name, value in row[group].items()}

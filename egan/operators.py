@@ -103,7 +103,7 @@ class Operators:
         """
         children = [child for brood in broods for child in brood.children]
         again = [brood.parent for brood in broods if brood.parent]
-        self._settle_totals(children + again)
+        self.settle_totals(children + again)
         lines = [self._line(brood) for brood in broods]
         roots = {
             one.number: parent for line, parent in zip(lines, parents, strict=True) for one in line
@@ -143,7 +143,7 @@ class Operators:
         judge(self.engine, [
             Member(child, slot, self.plan, scene) for slot, child in enumerate(born)
         ])  # fmt: skip
-        self._settle_totals(litter.children + litter.again + born)
+        self.settle_totals(litter.children + litter.again + born)
         roots = {
             child.number: litter.roots[pair[0].number]
             for child, pair in zip(born, pairs, strict=True)
@@ -177,7 +177,7 @@ class Operators:
             return brood.accepted
         return brood.candidates() if self.parents_compete else brood.children
 
-    def _settle_totals(self, candidates: Sequence[Individual]) -> None:
+    def settle_totals(self, candidates: Sequence[Individual]) -> None:
         """The totals of candidates, where they are not the sum that they have already."""
         judged = [one for one in candidates if one.fitness.valid]
         if self.combine is weighted_sum or not judged:

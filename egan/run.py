@@ -12,6 +12,7 @@ from typing import Any
 from egan.assembly import make_game, make_world
 from egan.config import Config
 from egan.cost import estimate
+from egan.diagnostics import diagnose
 from egan.directory import Directory, locked, reconcile
 from egan.evolution import evolve
 from egan.findings import judge, record_scores
@@ -64,6 +65,8 @@ def advance(
                 reached, happened, world.operators.names(), world.operators.origins(), seconds
             )
             del happened  # see evolve
+            if is_due(reached.generation, config):
+                row["diagnostics"] = diagnose(state, world)
             if recorder:
                 recorder.record(reached, row)
             state = reached  # from here on it may be saved, since its row is in the log
@@ -77,6 +80,12 @@ def advance(
         if recorder:
             recorder.save(state)
     return state
+
+
+def is_due(generation: int, config: Config) -> bool:
+    """Whether that generation is diagnosed."""
+    every = config.records.diagnostics_every
+    return every > 0 and generation % every == 0
 
 
 def check_fertile(state: State, config: Config) -> None:

@@ -16,7 +16,7 @@ from egan.losses import Loss, Objective, read_by, reads
 from egan.perturbations import Perturbation
 from egan.traits import Traits
 from populations.individual import Individual
-from populations.lineage import child_number
+from populations.lineage import birth, child_number
 
 INHERITED = "inherited"
 JUDGED, BRED = "judged", "bred"
@@ -87,10 +87,17 @@ class Plan:
     gradient_noise: float = 0.0
     adaptation: float = 0.0
 
+    def most(self) -> int:
+        """Children that could be born in a generation."""
+        return self.mu * len(self.names) + self.crossovers
+
     def number(self, generation: int, place: int) -> int:
         """Of the child at that place: mutations of the first parent, of the next, crossovers."""
-        most = self.mu * len(self.names) + self.crossovers
-        return child_number(generation, place, self.mu, most)
+        return child_number(generation, place, self.mu, self.most())
+
+    def birth(self, number: int) -> int:
+        """The generation in which the individual of that number is born; -1: before the first."""
+        return birth(number, self.mu, self.most())
 
     def phases(self) -> int:
         """Moves of the mutation that has most of them."""

@@ -24,7 +24,7 @@ LEVELS = [
     ["choice", "checks"],
     ["assembly"],
     ["evolution", "pictures", "catalogue"],
-    ["monitor", "snapshot", "cost", "mixture"],
+    ["monitor", "snapshot", "diagnostics", "cost", "mixture"],
     ["recorder", "findings", "together"],
     ["run"],
     ["api"],
