@@ -53,11 +53,11 @@ class Flat:
 
     def views(self, vector: Tensor) -> dict[int, Tensor]:
         """Views of a vector like `vector` as each parameter's, by the parameter's `id`."""
-        found, offset = {}, 0
-        for each in self.parameters:
-            found[id(each)] = vector[offset : offset + each.numel()].view(each.shape)
-            offset += each.numel()
-        return found
+        pieces = vector.split([each.numel() for each in self.parameters])
+        return {
+            id(each): piece.view(each.shape)
+            for each, piece in zip(self.parameters, pieces, strict=True)
+        }
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the buffers, by name."""
@@ -78,16 +78,27 @@ class Flat:
 
         What was given stays as it is: batch norm moves copies of the buffers.
         """
-        own = self.vector, self.parameters
-        vector = weights.detach().requires_grad_()
-        pieces = self.views(vector)
         named = {id(each): buffers[name].clone() for name, each in self.module.named_buffers()}
+        with self._exchanged(weights.detach().requires_grad_(), named):
+            yield
+
+    @contextmanager
+    def at(self, weights: Tensor) -> Iterator[None]:
+        """Within it the module computes with these weights, through which gradients flow."""
+        with self._exchanged(weights, {}):
+            yield
+
+    @contextmanager
+    def _exchanged(self, vector: Tensor, buffers: Mapping[int, Tensor]) -> Iterator[None]:
+        """Within it the module has this vector, and these buffers instead of those of an `id`."""
+        own = self.vector, self.parameters
+        pieces = self.views(vector)
         self.vector, self.parameters = vector, list(pieces.values())
         replaced = []
         for module in self.module.modules():
             for held in (module._parameters, module._buffers):
                 for name, each in held.items():
-                    new = pieces.get(id(each), named.get(id(each)))
+                    new = pieces.get(id(each), buffers.get(id(each)))
                     if new is not None:
                         replaced.append((held, name, each))
                         held[name] = new  # type: ignore[assignment]
@@ -99,7 +110,11 @@ class Flat:
                 held[name] = each  # type: ignore[assignment]
 
     def gradient(
-        self, output: Tensor, cotangent: Tensor | None = None, keep: bool = False
+        self,
+        output: Tensor,
+        cotangent: Tensor | None = None,
+        keep: bool = False,
+        again: bool = False,
     ) -> Tensor:
         """The gradient of `output` by all parameters, one vector; no `.grad` is written.
 
@@ -107,9 +122,15 @@ class Flat:
             output: a scalar, or any shape with a cotangent of the same shape.
             cotangent: weights of the output's entries.
             keep: whether the graph is needed again.
+            again: whether the gradient will be differentiated in its turn.
         """
         pieces = torch.autograd.grad(
-            output, self.parameters, cotangent, retain_graph=keep, allow_unused=True
+            output,
+            self.parameters,
+            cotangent,
+            retain_graph=keep or again,
+            create_graph=again,
+            allow_unused=True,
         )
         return torch.cat(
             [

@@ -66,6 +66,31 @@ def test_nothing_that_is_returned_shares_memory_with_anything(betas):
     assert len({each.untyped_storage().data_ptr() for each in every}) == len(every)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_flow_through_steps(traced):
+    start, mean, first, second = gradients(4, 5)
+    square = torch.linspace(0.5, 1, 5, dtype=torch.float64)
+    step, lr = (torch.tensor(3.0), torch.tensor(0.1, dtype=torch.float64)) if traced else (3, 0.1)
+
+    def moved(*gradients):
+        weights, moments = start, {"step": step, "mean": mean, "square": square}
+        for gradient in gradients:
+            weights, moments = adam(weights, moments, gradient, lr, (0.5, 0.9))
+        return weights
+
+    given = first.requires_grad_(), second.requires_grad_()
+    assert torch.autograd.gradcheck(moved, given)
+    expected = moved(first.detach(), second.detach())
+    torch.testing.assert_close(moved(*given), expected, rtol=1e-14, atol=0)
+
+
+def test_at_a_gradient_of_zero_the_slope_is_that_of_the_mean():
+    gradient = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    weights, _ = adam(torch.ones(2), fresh_moments(gradient), gradient, 1e-9, (0.5, 0.9))
+    (slope,) = torch.autograd.grad(weights.sum(), gradient)
+    assert slope.tolist() == pytest.approx([-1e-9 / 1e-8] * 2)  # -lr / epsilon, not NaN
+
+
 def test_fresh_moments_are_zero_and_apart():
     weights = torch.ones(4, dtype=torch.float64)
     moments = fresh_moments(weights)
