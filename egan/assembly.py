@@ -151,6 +151,9 @@ def make_plan(
         strength=variation.strength,
         gradient_noise=variation.gradient_noise,
         adaptation=variation.adaptation,
+        unrolled=variation.unrolled,
+        environment_betas=(config.environment.beta1, config.environment.beta2),
+        clip=config.environment.clip,
     )
     return replace(plan, halves=_keeps_halves(config, plan))
 
@@ -204,7 +207,8 @@ def _keeps_halves(config: Config, plan: Plan) -> bool:
     moves = game.discriminator.has_buffers and not game.discriminator.iterates
     if plan.keeps == BRED:
         whole = environment.batch == plan.mu * plan.batch
-        return whole and traits.discriminator_tape and not _penalised(config) and not moves
+        alone = traits.discriminator_tape and not plan.unrolled
+        return whole and alone and not _penalised(config) and not moves
     alone = (traits.own_logits and not moves) or (plan.mu == 1 and not plan.race)
     whole = environment.batch == plan.mu * plan.samples
     return plan.keeps == JUDGED and whole and alone and _knows_real_half(config, plan)

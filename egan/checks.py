@@ -12,11 +12,14 @@ from torch import Tensor
 from egan.config import Config
 from egan.data import Data, Table
 from egan.engines import engines
+from egan.engines.unrolling import beginning, look_ahead
+from egan.environment import Environment
 from egan.fitness import SEEN, qualities
 from egan.losses import Objective, objectives, reads, value
 from egan.networks import packed
+from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
-from egan.scene import BRED, Plan
+from egan.scene import BRED, Plan, Scene
 from egan.scores import applicable, scores
 from egan.state import State
 from egan.traits import COUNT
@@ -46,6 +49,8 @@ def check_plan(config: Config, plan: Plan, data: Data) -> None:
     check_engine(config, plan)
     check_sight(config, plan, data)
     check_diversity(config, plan, data)
+    if plan.unrolled:
+        check_unrolling(config, plan, data)
 
 
 def doubts(config: Config, plan: Plan) -> list[str]:
@@ -206,6 +211,38 @@ def check_diversity(config: Config, plan: Plan, data: Data) -> None:
             f"the diversity {name!r} cannot judge {plan.samples} fakes beside {count} real "
             f"samples: {describe_error(error)}."
         ) from error
+
+
+def check_unrolling(config: Config, plan: Plan, data: Data) -> None:
+    """Whether the discriminator can be unrolled, tried on real samples in the place of fakes."""
+    game, network = plan.game, plan.game.discriminator
+    weights, buffers = network.state()
+    environment = Environment(weights, buffers, fresh_moments(weights))
+    real = data.draw(COUNT * config.environment.packing, keyed(0, 0, "trial")).to(weights)
+    scene = Scene(environment, None, None, 0, 0.0, real, environment_lr=config.environment.lr)
+    fake = real.clone().requires_grad_()
+    what = f"variation.unrolled is {plan.unrolled}: the discriminator"
+    try:
+        with seeded(0, 0, "trial"):
+            # Not autograd.grad, which passes over what cannot be differentiated twice in silence.
+            look_ahead(plan, ("fake",), fake, *beginning(scene))["fake"].sum().backward()
+    except Exception as error:  # whatever a user's network or game raises
+        raise UsageError(f"{what} cannot be unrolled: {describe_error(error)}.") from error
+    if not _takes_weights(game, real, weights, buffers):
+        raise UsageError(f"{what} keeps weights beside its parameters: it must use those alone.")
+
+
+@torch.no_grad()
+def _takes_weights(game: Any, samples: Tensor, weights: Tensor, buffers: dict[str, Tensor]) -> bool:
+    """Whether the discriminator makes of lent weights what it makes of loaded ones."""
+    network, others = game.discriminator, 2 * weights
+    network.load(others, buffers)
+    with seeded(0, 0, "trial"):
+        loaded = game.logits(samples)
+    network.load(weights, buffers)
+    with network.at(others), seeded(0, 0, "trial"):
+        lent = game.logits(samples)
+    return torch.allclose(lent, loaded, rtol=1e-4, equal_nan=True)
 
 
 def check_engine(config: Config, plan: Plan) -> None:

@@ -82,6 +82,10 @@ class Variation(Settings, group="variation"):
     """Times that a child makes the moves of its mutation in a generation, each on fresh noise."""
     batch: int = setting(128, low=1)
     """Noise samples per step."""
+    unrolled: int = setting(0, low=0)
+    """Further steps of the discriminator, on its objective without penalties, after which every
+    loss sees it and through which the generators' gradients flow (unrolled GANs); 0: losses see it
+    as it is."""
     lr: float = setting(8e-3, above=0)
     """Learning rate."""
     beta1: float = setting(0.5, low=0, below=1)

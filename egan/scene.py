@@ -56,6 +56,9 @@ class Plan:
         gradient_noise: on each gradient, in the same units of the gradient.
         adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
             none.
+        unrolled: further steps of the discriminator after which losses see it; 0: as it is.
+        environment_betas: Adam's in those steps.
+        clip: bound of the discriminator's weights after each of them; 0: none.
     """
 
     game: Any
@@ -86,6 +89,9 @@ class Plan:
     strength: float = 0.0
     gradient_noise: float = 0.0
     adaptation: float = 0.0
+    unrolled: int = 0
+    environment_betas: tuple[float, float] = (0.0, 0.0)
+    clip: float = 0.0
 
     def most(self) -> int:
         """Children that could be born in a generation."""
@@ -129,13 +135,15 @@ class Scene:
         environment: the discriminator; not changed.
         real: the samples on which diversity is judged; None where nobody reads them.
         real_half: of the objective on them, where the engine shares it.
-        beside: real samples beside which mutations see fakes; None where none reads them.
+        beside: real samples beside which mutations see fakes, and on which the discriminator is
+            unrolled; None where none reads them.
         seen: what the discriminator makes of those, by the names of `losses.READABLE`, where the
             engine shares it.
         generation: the current one.
         lr: learning rate of this generation.
         chosen: by the place of a parent, those of the mutations by which it has children; None:
             all.
+        environment_lr: the discriminator's learning rate of this generation.
     """
 
     environment: Environment
@@ -146,6 +154,7 @@ class Scene:
     beside: Tensor | None = None
     seen: Mapping[str, Tensor] | None = None
     chosen: Mapping[int, Sequence[int]] | None = None
+    environment_lr: float = 0.0
 
     def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
         """Places of the mutations by which the parent at that place has children."""

@@ -158,15 +158,16 @@ class World:
                     known = half(self.plan.game, environment, real, self.plan.objective.real)
         lr = self._lr(self.config.variation.lr, generation)
         names = tuple(sorted(name for name in self.plan.read() if name.startswith("real")))
-        if names:
+        if names or self.plan.unrolled:
             beside = self._real("breeding real", self.plan.batch, generation)
-            if shares:
+            if shares and not self.plan.unrolled:
                 seen = self._look(environment, names, beside, generation)
         # Who shares what samples gave need not send them to other processes.
         left = real if self.plan.judges_by("real") or not known else None
         return Scene(
             environment, left, known, generation, lr,
             None if seen else beside, seen, self.operators.chosen(state.history, generation),
+            self._lr(self.config.environment.lr, generation),
         )  # fmt: skip
 
     def _look(

@@ -46,6 +46,8 @@ def _reference(plan: Plan) -> str:
 def _batched(plan: Plan) -> str:
     if plan.objective.whole:
         return "it computes objectives that are a sum of a real and a fake half"
+    if plan.unrolled:
+        return "it computes mutations that see the discriminator as it is, not unrolled"
     if "fake_features" in plan.read():
         return "it computes mutations that read logits, not features"
     if not plan.traits.stackable:

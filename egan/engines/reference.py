@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
+from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import look
 from egan.losses import Loss, value
 from egan.scene import JUDGED, Evidence, Member, Plan, Scene, Slopes
@@ -33,7 +34,7 @@ def _differentiate(member: Member) -> Slopes:
     plan, scene = member.plan, member.scene
     gradients = []
     for place in member.losses:
-        beside = _look_beside(member)
+        beside = {} if plan.unrolled else _look_beside(member)
         with seeded(plan.seed, scene.generation, member.role("breeding"), member.slot):
             gradient, buffers, fake = _gradient(member, plan.losses[place], beside)
         gradients.append(gradient)
@@ -59,7 +60,10 @@ def _gradient(
     game.generator.iterate()
     game.discriminator.load(scene.environment.weights, scene.environment.buffers)
     fake = game.generate(breeding_noise(member))
-    seen = beside | look(game, member.read(), fake, "fake")
+    if plan.unrolled:
+        seen = look_ahead(plan, member.read(), fake, *beginning(scene))
+    else:
+        seen = beside | look(game, member.read(), fake, "fake")
     gradient = game.generator.gradient(value(loss, seen))
     return gradient, game.generator.buffers(), fake.detach()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from egan.engines.judging import Found, judge_all
+from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Buffers, Half, look, settled
 from egan.kernels import run
 from egan.losses import Loss, read_by, reads, value
@@ -19,6 +20,8 @@ from egan.variation import breeding_noise
 from populations.randomness import seeded
 
 Seen = Mapping[str, Tensor]
+Made = tuple[list[Tensor], Evidence | None, Buffers]
+"""Each loss's gradient, the fakes where they are kept, the generator's buffers afterwards."""
 
 
 def differentiate(members: Sequence[Member]) -> list[Slopes]:
@@ -33,15 +36,23 @@ def judge(members: Sequence[Member]) -> list[Found]:
 
 def _differentiate(member: Member) -> Slopes:
     plan, scene, parent = member.plan, member.scene, member.individual
-    seen = scene.seen or {}
-    fixed = plan, member.losses, member.wants_evidence(), tuple(seen)
+    kernel, names, values = _means(member)
+    fixed = plan, member.losses, member.wants_evidence(), *names
     with seeded(plan.seed, scene.generation, member.role("breeding"), member.slot):
         gradients, evidence, buffers = run(
-            plan.game, breeding_kernel, fixed, (breeding_noise(member), *seen.values()),
+            plan.game, kernel, fixed, (breeding_noise(member), *values),
             settled(plan.game.generator, parent.weights, parent.buffers),
             (scene.environment.weights, scene.environment.buffers),
         )  # fmt: skip
     return Slopes(gradients, buffers, evidence)
+
+
+def _means(member: Member) -> tuple[Callable[..., Made], tuple[Any, ...], Sequence[Tensor]]:
+    """The kernel that breeds, and what it is given beside noise: fixed, and as tensors."""
+    if member.plan.unrolled:
+        return unrolled_kernel, (), beginning(member.scene)
+    seen = member.scene.seen or {}
+    return breeding_kernel, (tuple(seen),), tuple(seen.values())
 
 
 def breeding_kernel(
@@ -52,8 +63,8 @@ def breeding_kernel(
     names: Sequence[str],
     noise: Tensor,
     *values: Tensor,
-) -> tuple[list[Tensor], Evidence | None, Buffers]:
-    """Each loss's gradient, the fakes where they are kept, the generator's buffers afterwards.
+) -> Made:
+    """What a parent's pass makes for all its mutations.
 
     Args:
         game: both networks are loaded.
@@ -71,17 +82,54 @@ def breeding_kernel(
     return gradients, evidence, game.generator.buffers()
 
 
+def unrolled_kernel(
+    game: Any,
+    plan: Plan,
+    places: Sequence[int],
+    keeps: bool,
+    noise: Tensor,
+    *start: Tensor,
+) -> Made:
+    """What a parent's pass makes for all its mutations by the unrolled discriminator.
+
+    Args:
+        game: both networks are loaded.
+        plan: how.
+        places: of the losses in `plan.losses`.
+        keeps: whether the discriminator will learn from the fakes.
+        noise: of a step.
+        start: of the discriminator's steps; see `unrolling.beginning`.
+    """
+    losses = [plan.losses[place] for place in places]
+
+    def see(shown: Tensor) -> Seen:
+        return look_ahead(plan, read_by(losses), shown, *start)
+
+    gradients, evidence = _through_samples(game, losses, keeps, noise, see)
+    return gradients, evidence, game.generator.buffers()
+
+
 def _one_by_one(
     plan: Plan, losses: Sequence[Loss], keeps: bool, noise: Tensor, seen: Seen
 ) -> tuple[list[Tensor], Evidence | None]:
-    """Each loss's gradient where logits depend on several samples.
+    """Each loss's gradient where logits depend on several samples."""
+
+    def see(shown: Tensor) -> Seen:
+        return {**seen, **look(plan.game, read_by(losses), shown, "fake")}
+
+    return _through_samples(plan.game, losses, keeps, noise, see)
+
+
+def _through_samples(
+    game: Any, losses: Sequence[Loss], keeps: bool, noise: Tensor, see: Callable[[Tensor], Seen]
+) -> tuple[list[Tensor], Evidence | None]:
+    """Each loss's gradient, of what the discriminator makes of the samples.
 
     By the chain rule a loss reaches the generator through its derivative by the samples alone.
     """
-    game = plan.game
     fake = game.generate(noise)
     shown = fake.detach().requires_grad_()
-    seen = {**seen, **look(game, read_by(losses), shown, "fake")}
+    seen = see(shown)
     slopes = [
         torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in losses
     ]
