@@ -8,7 +8,7 @@ from egan.breeding import breed
 from egan.engines import engines
 from egan.games import Unconditional
 from egan.networks import Flat, Tape
-from egan.scene import Member, Scene
+from egan.scene import Member
 from egan.traits import find_traits
 
 
@@ -170,7 +170,7 @@ def test_a_network_that_changes_its_way_is_computed_without_the_tape(make):
     world, state = make({"networks": {"generator": Fickle}})
     assert world.plan.traits.generator_tape
     Fickle.short = True
-    scene = Scene(state.environment, None, None, 0, 0.01)
+    scene = world.scene(state, state.environment)
     (shared,), (slow,) = (
         breed(engines[name], [Member(state.population[0], 0, world.plan, scene)])
         for name in ("shared", "reference")
