@@ -83,7 +83,7 @@ def siblings(parents: Sequence[Individual], children: Sequence[Individual]) -> d
         row, column = torch.triu_indices(len(steps), len(steps), 1, device=steps.device)
         cosines += (ways @ ways.T)[row, column].tolist()
         ratios.append(float(lengths.min() / lengths.max()))
-    return {"cosine": _mean(cosines), "step-ratio": _mean(ratios)}
+    return {"cosine": mean(cosines), "step-ratio": mean(ratios)}
 
 
 def _steps(parents: Sequence[Individual], children: Sequence[Individual]) -> list[Tensor]:
@@ -246,7 +246,7 @@ def diversities(
     return {"output-diversity": statistics.fmean(apart), "weight-diversity": float(relative)}
 
 
-def _mean(values: Iterable[float]) -> float:
-    """The mean of those that are defined."""
+def mean(values: Iterable[float]) -> float:
+    """The mean of those that are defined; nan where none is."""
     known = [value for value in values if not math.isnan(value)]
     return statistics.fmean(known) if known else math.nan

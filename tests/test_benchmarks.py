@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from benchmarks import catalogue, generation_cost, operators
+import egan.diagnostics
+from benchmarks import catalogue, diagnostics, generation_cost, operators
 from benchmarks.generation_cost import Case, measure, summary
 from benchmarks.generation_cost import plain as alternating
 from benchmarks.presets import read
@@ -140,3 +143,87 @@ def test_the_catalogue_shows_every_operator_and_what_was_seen_of_it():
     assert text == catalogue.page(read(operators.RESULTS))
     for _, entries, _ in catalogue.FUNCTIONS.values():
         assert all(f"| `{name}` |" in text for name in entries)
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    """A little of every question of `benchmarks.diagnostics`: the runs, their rows and the file."""
+    path = tmp_path_factory.mktemp("diagnostics") / "rows.jsonl"
+    size = diagnostics.Size(
+        (1, 9), (2,), looks=2, seeds=2, operator_looks=2, operator_seeds=1, truth=64
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(egan.diagnostics, "SAMPLES", 64)
+        wanted = diagnostics.cells(size, ["ring"], ["the paper's three", "gradient noise 1"])
+        return wanted, diagnostics.run_all(wanted, path, "a command"), path
+
+
+def test_diagnostics_have_a_row_for_every_run_and_stage_and_none_twice(looked):
+    wanted, rows, path = looked
+    assert [diagnostics.key_of(row) for row in rows] == [
+        key for each in wanted for key in each.keys
+    ]
+    assert len(rows) == 2 * 2 + 2
+    assert all(row["command"] == "a command" and row["commit"] for row in rows)
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    never = [diagnostics.Cell(lambda: pytest.fail("run again"), each.keys) for each in wanted]
+    assert diagnostics.run_all(never, path, "another") == written == rows
+
+
+def test_diagnostics_tables_have_a_line_for_every_case(looked):
+    _, rows, _ = looked
+    lengths = [
+        len(made(rows).splitlines()) - 2
+        for made in (
+            diagnostics.selection_table, diagnostics.fitness_table, diagnostics.operator_table,
+        )
+    ]  # fmt: skip
+    assert lengths == [2 * 2 * 2, 2 * 5, 2]
+    assert "none" not in diagnostics.selection_table(rows)
+    found = diagnostics.summary(rows)
+    assert {"same_winner_ring_9_shared_32", "cosine_gradient noise 1_2"} <= set(found)
+    cosines = [found[f"cosine_{arm}_2"] for arm in ("the paper's three", "gradient noise 1")]
+    assert cosines[0] > cosines[1]
+
+
+def test_judged_on_the_same_samples_few_and_many_name_the_same_winner(make, monkeypatch):
+    world, _ = make()
+    ((_, look),) = diagnostics.looks(world, [3], 1)
+    again = diagnostics.judged_again
+    monkeypatch.setattr(diagnostics, "judged_again", lambda *given: again(*given[:4], 256))
+    monkeypatch.setattr(egan.diagnostics, "SAMPLES", 64)
+    found = diagnostics.judgement(world, look, 512)
+    assert set(found["same"].values()) == {True}
+    assert len(found["same"]) == 2 * 2 * 4
+    state, environment, litter = look
+    measured = egan.diagnostics.merits(world, litter.children, 3)["energy-distance"]
+    judged = again(state, world, environment, litter.children, 256)
+    for place, name in enumerate(("quality", "diversity")):
+        marks = [one.fitness.values[place] for one in judged]
+        assert found["nearest"][name] == (np.argmax(marks) == np.argmax(measured))
+        expected = egan.diagnostics.tau(marks, measured)
+        assert found["tau"][f"{name}/energy-distance"] == pytest.approx(expected)
+
+
+def test_the_generations_that_are_looked_at_are_those_of_the_run(make):
+    world, state = make()
+    seen = {
+        look[0].generation: (stage, look) for stage, look in diagnostics.looks(world, [1, 7], 1)
+    }
+    assert {generation: stage for generation, (stage, _) in seen.items()} == {1: 1, 7: 7}
+    for now, happened in evolve(state, world, 9):
+        if now.generation - 1 in seen:
+            children = seen[now.generation - 1][1][2].children
+            for one, other in zip(children, happened.offspring, strict=True):
+                assert torch.equal(one.weights, other.weights)
+
+
+def test_the_signal_is_one_where_children_are_equal_and_grows_with_their_distance():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(2000, 3, 4)) + random.normal(size=(2000, 3, 1)) * 50
+    squares = [diagnostics.signal(table) ** 2 for table in noise]
+    assert np.mean(squares) == pytest.approx(6 / (6 - 2), rel=0.1)  # of F with 3 and 6 degrees
+    apart = noise + np.array([0.0, 0.0, 10.0, 10.0])
+    expected = 3 * np.var([0, 0, 10, 10], ddof=1)  # over a variance of 1
+    medians = np.median([diagnostics.signal(table) ** 2 for table in apart])
+    assert medians == pytest.approx(expected, rel=0.2)
