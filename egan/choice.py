@@ -11,7 +11,7 @@ from torch import Tensor
 from egan.breeding import breed
 from egan.config import Config
 from egan.engines import engines
-from egan.environment import Environment
+from egan.environment import Environment, past
 from egan.kernels import as_written, sentence
 from egan.state import State
 from egan.workers import members_of, pairs_of
@@ -59,12 +59,13 @@ def check_compiled(world: World) -> None:
         UsageError: the operations cannot be listed, or the lists compute something else.
     """
     compiled = world.plan.game.compiled
-    state = State(0, *world.first_population())
+    state = _first(world)
     later = world.config.environment.lazy
     compiled.lists_only = True
     try:
         offspring, environment, _ = _generation(world, state)
-        state = State(later, offspring[: world.plan.mu], environment)
+        hall = [past(environment)] * world.hall
+        state = State(later, offspring[: world.plan.mu], environment, hall=hall)
         listed = _generation(world, state)
     except UsageError:
         raise
@@ -83,6 +84,12 @@ def check_compiled(world: World) -> None:
             "give what the networks and losses give, since they keep something beside tensors "
             "(weights in lists, counters, draws of random): use execution.engine = 'shared'."
         )
+
+
+def _first(world: World) -> State:
+    """The first state, with the hall of fame as full as it may get."""
+    population, environment = world.first_population()
+    return State(0, population, environment, hall=[past(environment)] * world.hall)
 
 
 Bred = tuple[list[Individual], Environment, dict[str, float]]
@@ -116,7 +123,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 def _trial(usual: World, other: World) -> dict[str, list[float]]:
     """Seconds of breeding by either, the first time left out."""
-    state = State(0, *usual.first_population())
+    state = _first(usual)
     environment = usual.settle(state.environment)
     times: dict[str, list[float]] = {USUAL: [], OTHER: []}
     began = time.perf_counter()

@@ -175,6 +175,9 @@ class Environment(Settings, group="environment"):
     augmentation: Names = Names(())
     """Random changes of every image that the discriminator sees, separated by commas
     (`egan list`)."""
+    hall: int = setting(0, low=0)
+    """Discriminators of earlier generations that a run keeps, spread evenly over it, to judge too
+    (a hall of fame): quality is the mean under today's and under each of them; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,19 @@ class Config(Settings):
                 f"fitness.samples is {self.fitness.samples}: in a race it must be a multiple of "
                 f"fitness.chunks ({self.fitness.chunks})."
             )
+        self._check_hall()
         self._check_packing()
+
+    def _check_hall(self) -> None:
+        if self.environment.hall and self.fitness.race:
+            raise UsageError(
+                "fitness.race judges by today's discriminator alone: environment.hall must be 0."
+            )
+        if self.environment.hall and self.fitness.quality == "none":
+            raise UsageError(
+                "environment.hall keeps discriminators to judge quality, and fitness.quality is "
+                "'none': environment.hall must be 0."
+            )
 
     def _check_packing(self) -> None:
         """Every batch is whole packs, and so is every part of it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,10 +16,12 @@ from torch.utils.flop_counter import flop_registry
 from egan.choice import USUAL, with_engine
 from egan.diagnostics import diagnose
 from egan.engines import engines
-from egan.evolution import evolve
+from egan.environment import past
+from egan.evolution import advance, evolve
 from egan.kernels import as_written
 from egan.state import State
 from egan.world import World
+from populations.archive import stride
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error
 
@@ -57,16 +59,33 @@ def generation_flops(state: State, world: World) -> int:
 
     Counted while generations from `state` really run in this process, judges outside the method
     left out, and thrown away: one, or the mean of as many as it takes until lazy penalties are due
-    again. Every generation of a run has the same shapes, but for those and for races. A batched or
-    compiled run is counted as a shared one, so that a budget does not depend on which was quicker.
-    Workers of other executors are not seen: use `serial`.
+    again. Every generation of a run has the same shapes, but for those and for races. A hall of
+    fame is counted as full as it is on average over the run. A batched or compiled run is counted
+    as a shared one, so that a budget does not depend on which was quicker. Workers of other
+    executors are not seen: use `serial`.
     """
     if engines[world.config.execution.engine].shares:
         world = replace(world, config=with_engine(world.config, USUAL))
+    total = _flops(replace(state, hall=[]), world)
+    if world.hall:
+        one_more = _flops(replace(state, hall=[past(state.environment)]), world)
+        total += (one_more - total) * _mean_hall(world)
+    return int(total)
+
+
+def _flops(state: State, world: World) -> Fraction:
+    """Operations of one generation, the mean until lazy penalties are due again."""
     count = world.config.environment.lazy
     with Counter() as counter, as_written(world.plan.game):
-        deque(evolve(state, world, state.generation + count), maxlen=0)
-    return counter.total // count
+        for generation in range(state.generation, state.generation + count):
+            advance(replace(state, generation=generation), world)
+    return Fraction(counter.total, count)
+
+
+def _mean_hall(world: World) -> Fraction:
+    """Past discriminators that judge, the mean over a run."""
+    until, size = world.config.generations, world.hall
+    return Fraction(sum(each // stride(each, size) for each in range(until)), until)
 
 
 def estimate(state: State, world: World) -> str:
@@ -92,6 +111,7 @@ def estimate(state: State, world: World) -> str:
     disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
     archive = world.config.population.mixture * state.population[0].weights.numel()
     disk += (2 + 1) * 4 * archive  # in two checkpoints, and in the mixture
+    disk += 2 * 4 * world.hall * state.environment.weights.numel()
     return (
         f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
         f"{disk / 1e6:,.0f} MB of disk."

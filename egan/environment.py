@@ -37,6 +37,11 @@ class Environment:
     averages: Tensor | None = None
 
 
+def past(environment: Environment) -> Environment:
+    """What is kept of a discriminator to judge by: weights and buffers, no memory of its steps."""
+    return replace(environment, moments={}, averages=None)
+
+
 @dataclass(frozen=True, eq=False)
 class Rules:
     """What a discriminator step does beside its batch.

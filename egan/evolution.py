@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from egan.environment import Environment
+from egan.memory import remembering
 from egan.scene import Litter
 from egan.state import Generation, State
 from egan.world import World
-from populations.archive import archived
 from populations.individual import without_evidence
 from populations.randomness import borrowed
 
@@ -53,18 +53,16 @@ def conclude(
     litter: Litter,
 ) -> tuple[State, Generation]:
     """Selection, and the discriminator's turn where it comes last."""
-    now, parents = state.generation, state.population
+    now, parents, learned = state.generation, state.population, environment
     survivors = world.select(litter, now)
     if not world.environment_first:
-        environment, learning = world.adapt(environment, survivors or parents, now, litter.lesson)
-    population = without_evidence(survivors) or parents
+        learned, learning = world.adapt(environment, survivors or parents, now, litter.lesson)
     state = replace(
         state,
         generation=now + 1,
-        population=population,
-        environment=environment,
+        population=without_evidence(survivors) or parents,
+        environment=learned,
         barren=0 if survivors else state.barren + 1,
         history=world.operators.remember(state.history, litter),
-        archive=archived(state.archive, population[0], now + 1, world.config.population.mixture),
     )
-    return state, Generation(litter.children, survivors, learning)
+    return remembering(state, world, environment), Generation(litter.children, survivors, learning)

@@ -144,6 +144,7 @@ class Scene:
         chosen: by the place of a parent, those of the mutations by which it has children; None:
             all.
         environment_lr: the discriminator's learning rate of this generation.
+        hall: discriminators of earlier generations, which judge too.
     """
 
     environment: Environment
@@ -155,6 +156,7 @@ class Scene:
     seen: Mapping[str, Tensor] | None = None
     chosen: Mapping[int, Sequence[int]] | None = None
     environment_lr: float = 0.0
+    hall: Sequence[Environment] = ()
 
     def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
         """Places of the mutations by which the parent at that place has children."""

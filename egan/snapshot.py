@@ -72,6 +72,7 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
         "history": [list(pair) for pair in state.history],
         "population": [pack(one) for one in state.population],
         "archive": [pack(one) for one in state.archive],
+        "hall": [dict(vars(one)) for one in state.hall],
         "environment": dict(vars(state.environment)),
         "best": best and {**vars(best), "individual": pack(best.individual)},
     }
@@ -87,16 +88,19 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
     population = [unpack(one) for one in saved["population"]]
     archive = [unpack(one) for one in saved.get("archive", [])]  # older checkpoints have none
     environment = Environment(**saved["environment"])
+    hall = [Environment(**one) for one in saved.get("hall", [])]
     game = world.plan.game
     for one in [*population, *archive]:
         _check_fit(game.generator, one.weights, one.buffers, list(one.moments.values()))
     _check_fit(game.discriminator, environment.weights, environment.buffers, [environment.moments])
+    for past in hall:
+        _check_fit(game.discriminator, past.weights, past.buffers, [])
     best = saved["best"] and Best(
         **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
     )
     state = State(
         saved["generation"], population, environment, saved["barren"],
-        [(name, gain) for name, gain in saved.get("history", ())], archive,
+        [(name, gain) for name, gain in saved.get("history", ())], archive, hall,
     )  # fmt: skip
     return state, best or None
 

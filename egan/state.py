@@ -23,6 +23,7 @@ class State:
         barren: generations in a row that left no finite child.
         history: what mutations gained lately, where their choice reads it.
         archive: the fittest of earlier generations, for a mixture of generators.
+        hall: discriminators that earlier generations met, which judge too; without moments.
     """
 
     generation: int
@@ -31,6 +32,7 @@ class State:
     barren: int = 0
     history: History = field(default_factory=list)
     archive: list[Individual] = field(default_factory=list)
+    hall: list[Environment] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

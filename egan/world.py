@@ -67,6 +67,11 @@ class World:
         """Whether the discriminator learns before the generators' turn."""
         return self.config.first == "environment"
 
+    @property
+    def hall(self) -> int:
+        """Past discriminators that judge too, when the run has got far enough to have so many."""
+        return self.config.environment.hall if self.operators.judged else 0
+
     def settle(self, environment: Environment) -> Environment:
         """The environment as a generation's children will meet it."""
         return settle(self.plan.game.discriminator, environment)
@@ -168,6 +173,7 @@ class World:
             environment, left, known, generation, lr,
             None if seen else beside, seen, self.operators.chosen(state.history, generation),
             self._lr(self.config.environment.lr, generation),
+            state.hall,
         )  # fmt: skip
 
     def _look(

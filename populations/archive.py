@@ -1,4 +1,4 @@
-"""An archive: survivors of earlier generations, spread evenly over a run however long it gets.
+"""An archive: what earlier generations left, spread evenly over a run however long it gets.
 
 Which generations it holds is a function of the generation reached alone: the multiples of a power
 of two, the smallest of which there are not too many.
@@ -7,8 +7,11 @@ of two, the smallest of which there are not too many.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from populations.individual import Individual
+
+Kept = TypeVar("Kept")
 
 
 def stride(generation: int, size: int) -> int:
@@ -16,29 +19,27 @@ def stride(generation: int, size: int) -> int:
 
     Args:
         generation: how many are done.
-        size: individuals that may be kept, >= 0; of 0 none ever is.
+        size: that may be kept, >= 0; of 0 none ever is.
     """
     return 1 << (generation // (size + 1)).bit_length()
 
 
-def archived(
-    archive: list[Individual], individual: Individual, generation: int, size: int
-) -> list[Individual]:
+def archived(archive: list[Kept], latest: Kept, generation: int, size: int) -> list[Kept]:
     """The archive after a generation; what was given stays as it is.
 
     Args:
         archive: after the generation before, oldest first.
-        individual: the fittest after this generation.
+        latest: what this generation leaves.
         generation: how many are done, >= 1.
-        size: individuals that may be kept.
+        size: that may be kept.
     """
     step = stride(generation, size)
     kept = archive[1::2] if step > stride(generation - 1, size) else archive
-    return kept if generation % step else [*kept, remembered(individual)]
+    return kept if generation % step else [*kept, latest]
 
 
-def generations(archive: list[Individual], generation: int, size: int) -> list[int]:
-    """After which generation each individual of an archive was the fittest."""
+def generations(archive: list[Kept], generation: int, size: int) -> list[int]:
+    """Which generation left each of an archive: how many were done."""
     step = stride(generation, size)
     return [step * (place + 1) for place in range(len(archive))]
 

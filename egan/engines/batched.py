@@ -79,6 +79,7 @@ def judge(members: Sequence[Member]) -> list[Found]:
         with torch.no_grad():
             samples = Stack(plan.game.generator)(weights, noise, buffers).to(weights.dtype)
         logits, halves = _shown(plan, members, samples)
+        views = [logits.detach(), *_seen_before(plan, members, samples)]
     found = []
     for place, each in enumerate(members):
         half = halves[place] if halves else None
@@ -86,7 +87,18 @@ def judge(members: Sequence[Member]) -> list[Found]:
         if plan.keeps == JUDGED:
             kept = half if plan.halves else None
             each.individual.evidence = Evidence(samples[place].clone(), kept)
-        found.append(_fitness(each, samples[place], logits[place].detach(), half))
+        found.append(_fitness(each, samples[place], [view[place] for view in views], half))
+    return found
+
+
+@torch.no_grad()
+def _seen_before(plan: Plan, members: Sequence[Member], samples: Tensor) -> list[Tensor]:
+    """Logits of each member's samples under each place of its hall of fame, equally full in all."""
+    found = []
+    for critics in zip(*(each.scene.hall for each in members), strict=True):
+        weights = torch.stack([each.weights for each in critics])
+        buffers = stacked([each.buffers for each in critics])
+        found.append(Stack(plan.game.discriminator)(weights, samples, buffers))
     return found
 
 
@@ -103,12 +115,12 @@ def _shown(
         return _logits(plan, members, critics, samples)[0], None
 
 
-def _fitness(each: Member, samples: Tensor, logits: Tensor, half: Half | None) -> Found:
+def _fitness(each: Member, samples: Tensor, views: Sequence[Tensor], half: Half | None) -> Found:
     plan, scene = each.plan, each.scene
     index = 0 if plan.shared_noise else each.individual.number
     gradient = half.gradient if half else None
     with seeded(plan.seed, scene.generation, "judging", index):
-        return [*fitness(plan, scene, samples, logits, gradient), *cases(plan, logits)]
+        return [*fitness(plan, scene, samples, views, gradient), *cases(plan, views)]
 
 
 def _judging_noise(each: Member) -> Tensor:

@@ -53,16 +53,55 @@ def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[
         with _on_stage(plan, child, scene) as noise:
             ((samples, logits, half),) = _show(plan, child, scene, noise)
         child.judged_on = plan.samples
-        pair = fitness(plan, scene, samples, logits, half.gradient if half else None)
-        found.append([*pair, *cases(plan, logits)])
+        views = [logits, *seen_before(plan, scene, samples, child.number)]
+        pair = fitness(plan, scene, samples, views, half.gradient if half else None)
+        found.append([*pair, *cases(plan, views)])
         if plan.keeps == JUDGED:
             child.evidence = Evidence(samples, half if plan.halves else None)
     return found
 
 
-def cases(plan: Plan, logits: Tensor) -> list[Tensor]:
-    """The quality of each group of samples, where selection reads it."""
-    return [plan.quality(each) for each in logits.chunk(plan.cases)] if plan.cases else []
+def quality(plan: Plan, views: Sequence[Tensor]) -> Tensor:
+    """The mean quality under today's discriminator and under those of the hall of fame.
+
+    Rosin and Belew (1997): who beats the present opponent and loses to a past one goes round in a
+    circle.
+
+    Args:
+        plan: how.
+        views: logits on the same samples, of each discriminator.
+    """
+    found = [plan.quality(each) for each in views]
+    return torch.stack(found).mean() if len(found) > 1 else found[0]
+
+
+def cases(plan: Plan, views: Sequence[Tensor]) -> list[Tensor]:
+    """The quality of each group of samples, where selection reads it; `views` as for `quality`."""
+    if not plan.cases:
+        return []
+    groups = zip(*(each.chunk(plan.cases) for each in views), strict=True)
+    return [quality(plan, each) for each in groups]
+
+
+def seen_before(plan: Plan, scene: Scene, samples: Tensor, number: int) -> list[Tensor]:
+    """What each discriminator of the hall of fame makes of the samples of a child of that number.
+
+    Each judges in the mode in which it trained, with buffers of its own that stay as they are; what
+    it draws is keyed on its place.
+    """
+    found, index = [], 0 if plan.shared_noise else number
+    for place, each in enumerate(scene.hall):
+        role, state = f"judging past {place}", (each.weights, each.buffers)
+        with seeded(plan.seed, scene.generation, role, index), judging_precision(plan):
+            found.append(run(plan.game, logits_kernel, (), (samples,), discriminator=state))
+    return found
+
+
+@torch.no_grad()
+def logits_kernel(game: Any, samples: Tensor) -> Tensor:
+    """What the discriminator that is loaded makes of samples."""
+    logits: Tensor = game.logits(samples)
+    return logits
 
 
 @contextmanager
@@ -122,26 +161,30 @@ def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Te
 
 
 def fitness(
-    plan: Plan, scene: Scene, samples: Tensor, logits: Tensor, gradient: Tensor | None
+    plan: Plan,
+    scene: Scene,
+    samples: Tensor,
+    views: Sequence[Tensor],
+    gradient: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Quality and diversity.
+    """Quality and diversity; only quality is judged by the hall of fame too.
 
     Args:
         plan: how.
         scene: of this generation.
         samples: that are judged, (n, *shape).
-        logits: on them.
+        views: logits on them, of each discriminator.
         gradient: of the whole objective, or of its fake half where the scene has the real one; None
             where diversity reads none.
     """
-    quality = plan.quality(logits)
+    mean = quality(plan, views)
     if not plan.gamma:
-        return quality, torch.zeros_like(quality)
+        return mean, torch.zeros_like(mean)
     seen = {"fake": samples, "real": scene.real, "gradient": gradient}
     if gradient is not None and scene.real_half:
         seen["gradient"] = scene.real_half.gradient + gradient
     known = {name: each for name, each in seen.items() if each is not None}
-    return quality, value(plan.diversity, known, SEEN)
+    return mean, value(plan.diversity, known, SEEN)
 
 
 class Runner:
@@ -177,7 +220,7 @@ class Runner:
     def fitness(self) -> tuple[Tensor, Tensor]:
         """Quality and diversity over the chunks so far."""
         samples, logits = torch.cat(self.samples), torch.cat(self.logits)
-        return fitness(self.plan, self.scene, samples, logits, self.gradient())
+        return fitness(self.plan, self.scene, samples, [logits], self.gradient())
 
     def score(self) -> Tensor:
         """The fitness over the chunks so far, and each chunk's contribution to it, one vector.

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
+from egan.engines.judging import (
+    Found,
+    cases,
+    fitness,
+    judging_noise,
+    judging_precision,
+    seen_before,
+)
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import look
 from egan.losses import Loss, value
@@ -82,8 +89,8 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> Found:
     child.judged_on = plan.samples
     if plan.keeps == JUDGED:
         child.evidence = Evidence(fake, None)
-    logits = logits.detach()
-    return [*fitness(plan, scene, fake, logits, gradient), *cases(plan, logits)]
+    views = [logits.detach(), *seen_before(plan, scene, fake, child.number)]
+    return [*fitness(plan, scene, fake, views, gradient), *cases(plan, views)]
 
 
 def _slope(plan: Plan, scene: Scene, logits: Tensor) -> Tensor:

@@ -303,6 +303,14 @@ WAYS = {
     "energy distance": {"fitness": {"diversity": "energy-distance", "gamma": 1.0}},
     "coverage alone": {"fitness": {"quality": "none", "diversity": "coverage"}},
     "ranks": {"fitness": {"combination": "ranks"}, "population": {"mu": 2}},
+    "hall of fame": {
+        "environment": {"hall": 2},
+        "population": {"crossover": "layer-swap", "parents": "compete"},
+    },
+    "hall of fame and lexicase": {
+        "environment": {"hall": 3},
+        "population": {"selection": "lexicase", "mu": 2},
+    },
     "distillation": {"population": {"crossover": "distillation", "crossovers": 2}},
     "averages": {"population": {"crossover": "aligned-average", "mu": 2, "parents": "compete"}},
     "swaps of random pairs": {"population": {"crossover": "layer-swap", "selection": "random"}},

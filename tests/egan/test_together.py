@@ -21,6 +21,7 @@ BATCHED = {"execution": {"engine": "batched"}}
      "fitness": {"real": "training"}},
     {"environment": {"fakes": "bred", "penalties": {"r1": 0.0, "r2": 0.0}},
      "fitness": {"real": "training", "gamma": 0.0}},
+    {"environment": {"hall": 2}},
 ])  # fmt: skip
 def test_each_run_is_what_it_is_alone(small, more):
     config = configure(small, BATCHED, more)
