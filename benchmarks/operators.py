@@ -67,13 +67,12 @@ class Arm:
 
 def _losses() -> Iterator[tuple[str, Arm]]:
     for name in (
-        "minimax", "heuristic", "least-squares", "least-squares-logit", "wasserstein", "forward-kl",
+        "minimax", "least-squares", "least-squares-logit", "wasserstein", "forward-kl",
         "f-pearson", "f-neyman", "f-total-variation", "rsgan", "rasgan", "ralsgan", "rahinge",
         "feature-matching",
     ):  # fmt: skip
         shows = {
             "minimax": ("minimax", "vanilla"),
-            "heuristic": ("heuristic", "non-saturating"),
             "least-squares-logit": ("least-squares-logit", "lsgan"),
             "wasserstein": ("wasserstein", "hinge", "reverse-kl"),
         }.get(name, (name,))
@@ -121,6 +120,9 @@ def _penalties() -> Iterator[tuple[str, Arm]]:
         ("packing 4", "environment", "packing", 4),
         ("spectral norm", "networks", "spectral_norm", True),
         ("two discriminators", "networks", "discriminators", 2),
+        ("hall of fame of 4", "environment", "hall", 4),
+        ("unrolled 1", "variation", "unrolled", 1),
+        ("unrolled 5", "variation", "unrolled", 5),
     ):
         yield text, Arm({group: {setting: value}}, (f"settings: {group}.{setting}",))
 
@@ -204,7 +206,10 @@ def _recombinations() -> Iterator[tuple[str, Arm]]:
 
 ARMS: dict[str, Arm] = {
     BASE: Arm({}),
-    CONTROLS[1]: Arm({"variation": {"mutations": ["heuristic"]}}, ("preset: gradient-only",)),
+    CONTROLS[1]: Arm(
+        {"variation": {"mutations": ["heuristic"]}},
+        ("mutations: heuristic", "mutations: non-saturating"),
+    ),
     **dict(_losses()),
     **dict(_objectives()),
     **dict(_penalties()),
@@ -400,10 +405,11 @@ def _median(found: Sequence[Row], name: str, form: str) -> str:
 
 def cost_ratio(rows: Sequence[Row], arm: str) -> float:
     """Operations of an arm's generation over those of the base's."""
-    own, base = ([row for row in rows if row["arm"] == each] for each in (arm, BASE))
-    data = base[0]["data"]
-    flops = [next(row["flops"] for row in each if row["data"] == data) for each in (own, base)]
-    return float(flops[0] / flops[1])
+    own, base = (
+        {row["data"]: row["flops"] for row in rows if row["arm"] == each} for each in (arm, BASE)
+    )
+    data = min(own.keys() & base.keys())
+    return float(own[data] / base[data])
 
 
 def main() -> None:
