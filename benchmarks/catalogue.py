@@ -17,6 +17,7 @@ from benchmarks.operators import (
     ARMS,
     BUDGET,
     CLEAR,
+    DATA,
     LEVEL,
     RESULTS,
     Row,
@@ -84,7 +85,7 @@ def page(rows: list[Row]) -> str:
     """The page, as Markdown."""
     kinds = [*FUNCTIONS]
     kinds.insert(kinds.index("penalties"), "objectives")
-    parts = [HEAD, *[_kind(rows, kind) for kind in kinds]]
+    parts = [HEAD + _progress(rows), *[_kind(rows, kind) for kind in kinds]]
     lines = [
         _line(name, _setting(name), "", *_found(rows, f"settings: {name}")) for name in _settings()
     ]
@@ -92,6 +93,14 @@ def page(rows: list[Row]) -> str:
     if rows:
         parts.append(f"## All arms, the best first\n\n{table(rows)}\n")
     return "\n".join(parts)
+
+
+def _progress(rows: list[Row]) -> str:
+    """How far the screen has got, where it is not complete."""
+    done = sum(all((data, 0) in distances(rows, arm) for data in DATA) for arm in ARMS)
+    if done == len(ARMS):
+        return ""
+    return f"\n**The screen is not complete: {done} of {len(ARMS)} arms have run.**\n"
 
 
 def _kind(rows: list[Row], kind: str) -> str:
