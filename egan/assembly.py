@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from egan.checks import check_crossover, check_judge, check_plan, check_selection, doubts, try_on
-from egan.choice import AUTO, USUAL, check_compiled, fastest, with_engine
 from egan.config import Config
 from egan.data import make_data
 from egan.engines import engines
@@ -26,6 +25,7 @@ from egan.perturbations import perturbations, perturbs
 from egan.recombination import resolve as resolve_crossover
 from egan.scene import BRED, JUDGED, Plan
 from egan.traits import find_traits
+from egan.trials import AUTO, USUAL, check_compiled, fastest, with_engine
 from egan.workers import Shared
 from egan.world import World
 from populations.choice import Choice, choices

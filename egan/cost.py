@@ -13,13 +13,13 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egan.choice import USUAL, with_engine
 from egan.diagnostics import diagnose
 from egan.engines import engines
 from egan.environment import past
 from egan.evolution import advance, evolve
 from egan.kernels import as_written
 from egan.state import State
+from egan.trials import USUAL, with_engine
 from egan.world import World
 from populations.archive import stride
 from populations.errors import RunError, UsageError

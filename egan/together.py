@@ -9,13 +9,13 @@ from typing import Any
 
 from egan.assembly import make_world
 from egan.breeding import breed
-from egan.choice import AUTO, OTHER, with_engine
 from egan.config import Config
 from egan.engines import engines
 from egan.environment import Environment
 from egan.evolution import conclude, meet
 from egan.scene import Litter
 from egan.state import Generation, State
+from egan.trials import AUTO, OTHER, with_engine
 from egan.workers import members_of, pairs_of
 from egan.world import World
 from populations.errors import UsageError

@@ -21,7 +21,7 @@ LEVELS = [
     ["breeding"],
     ["operators", "workers"],
     ["world"],
-    ["choice", "checks"],
+    ["trials", "checks"],
     ["assembly"],
     ["memory", "pictures", "catalogue"],
     ["evolution"],

@@ -533,7 +533,7 @@ def test_auto_chooses_once_and_writes_down_what_it_chose(make, monkeypatch):
             now[0] += spent[world.config.execution.engine]
 
         monkeypatch.setattr(World, "breed", breed)
-        monkeypatch.setattr("egan.choice.time.perf_counter", lambda now=now: now[0])
+        monkeypatch.setattr("egan.trials.time.perf_counter", lambda now=now: now[0])
         world, _ = make(free)
         assert world.config.execution.engine == quicker
 
