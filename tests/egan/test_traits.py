@@ -1,5 +1,7 @@
 """Traits: what may be shared is found by trying the networks, and never by trust."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from egan.breeding import breed
 from egan.engines import engines
 from egan.games import Unconditional
 from egan.networks import Flat, Tape
-from egan.scene import Member
+from egan.scene import Member, Scene
 from egan.traits import find_traits
 
 
@@ -170,9 +172,10 @@ def test_a_network_that_changes_its_way_is_computed_without_the_tape(make):
     world, state = make({"networks": {"generator": Fickle}})
     assert world.plan.traits.generator_tape
     Fickle.short = True
-    scene = world.scene(state, state.environment)
+    plan = replace(world.plan, gamma=0.0)
+    scene = Scene(state.environment, None, None, 0, 0.01)
     (shared,), (slow,) = (
-        breed(engines[name], [Member(state.population[0], 0, world.plan, scene)])
+        breed(engines[name], [Member(state.population[0], 0, plan, scene)])
         for name in ("shared", "reference")
     )
     for one, other in zip(shared.children, slow.children, strict=True):
