@@ -68,10 +68,11 @@ changed, on the ring and on twelve modes of unequal weights, at the counted floa
 operations of {BUDGET:,} generations of that base. Cost is the operations of a generation over the
 base's. The ratio is that of the final energy distance to the base's on the same data and seed, the
 median over runs (below 1: better). **use**: the ratio is below {1 / CLEAR:.2g}, and Wilcoxon's
-test over the pairs says p < {LEVEL}; **harmful**: above {CLEAR}, likewise; else **no effect seen**,
-which with few runs is what to expect of small effects. p is not corrected for the {len(ARMS)}
-arms, so some of the verdicts are luck. All of it is about short runs of small networks on two sets
-of points; it is no verdict on images.
+test over the pairs says p < {LEVEL}; **harmful**: above {CLEAR}, likewise; **no effect seen**: the
+ratio lies between; **undecided**: it does not, and the runs differ too much, or are too few, for
+the test. p is not corrected for the {len(ARMS)} arms, so some of the verdicts are luck. The best
+ten arms are run again with ten other seeds. All of it is about short runs of small networks on two
+sets of points; it is no verdict on images.
 """
 
 
@@ -129,7 +130,7 @@ def _text(function: Any) -> tuple[str, str]:
     """What a docstring's first line says, and whom the rest of it cites first."""
     first, _, rest = (function.__doc__ or "").strip().partition("\n")
     found = SOURCE.search(" ".join(rest.split()))
-    return first, found[0] if found else ""
+    return first, found[0].rstrip(".") if found else ""
 
 
 def _found(rows: list[Row], shown: str) -> tuple[str, str]:

@@ -83,7 +83,6 @@ def _operators(config: Config, plan: Plan, selection: Selection, choice: Choice)
     name = population.crossover
     return Operators(
         plan=plan,
-        engine=engines[config.execution.engine],
         choice=choice,
         children=config.variation.children,
         combine=lookup("combination", config.fitness.combination, combinations),
@@ -160,8 +159,10 @@ def make_plan(
 
 def _moves(name: Any) -> list[Any]:
     """What a mutation does, one after the other: losses to step on, and perturbations."""
-    parts = name.split("+") if isinstance(name, str) else [name]
-    return [_move(part.strip() if isinstance(part, str) else part) for part in parts]
+    parts = [part.strip() for part in name.split("+")] if isinstance(name, str) else [name]
+    if not all(parts):
+        raise UsageError(f"the mutation {name!r} has an empty part: name a move on each side of +.")
+    return [_move(part) for part in parts]
 
 
 def _move(name: Any) -> Any:

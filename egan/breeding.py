@@ -11,7 +11,8 @@ from dataclasses import replace
 from egan.engines import Engine
 from egan.scene import INHERITED, Brood, Evidence, Member, Slopes
 from egan.variation import anew, heir, perturbed, pool_moments, settle_fitness, stepped
-from populations.individual import Individual, is_finite
+from populations.individual import Individual
+from populations.selection import may_survive
 
 
 def breed(engine: Engine, parents: Sequence[Member]) -> list[Brood]:
@@ -67,8 +68,7 @@ def chain(engine: Engine, parent: Member) -> Brood:
         (child,) = brood.children
         children.append(child)
         evidence = evidence or brood.evidence
-        fit = child.fitness.valid if plan.samples else is_finite(child)
-        if fit and (best is None or child.total > best.total):
+        if may_survive(child, plan.samples > 0) and (best is None or child.total > best.total):
             best = child
     if plan.moments != INHERITED:
         pool_moments(parent.individual, children)

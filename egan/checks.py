@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from egan.engines import engines
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
 from egan.fitness import SEEN, qualities
-from egan.losses import Objective, objectives, reads, value
+from egan.losses import SAME, Objective, objectives, reads, value
 from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
@@ -67,6 +68,22 @@ def doubts(config: Config, plan: Plan) -> list[str]:
             f"fitness.quality is 'probability', and under the objective {objective!r} logits mean "
             "something by their differences alone: fitness.quality = 'logit' ranks by those."
         )
+    for names in SAME:
+        equal = [each for each in plan.names if each in names]
+        if len(equal) > 1:
+            found.append(
+                f"the mutations {' and '.join(equal)} are the same function but for a factor: "
+                "Adam makes the same child of them, or nearly."
+            )
+    if config.environment.lazy > 1 and not any(config.environment.penalties.values()):
+        found.append("environment.lazy is above 1, and there are no penalties (or all are 0).")
+    if config.environment.hall and not plan.samples:
+        found.append("environment.hall keeps discriminators that judge, and nobody is judged.")
+    if plan.cases and plan.gamma:
+        found.append(
+            f"{spell(config.population.selection)} reads quality alone: fitness.gamma = 0 saves "
+            "what diversity costs."
+        )
     return found
 
 
@@ -78,25 +95,40 @@ def _slope_is_held(config: Config, plan: Plan) -> bool:
 
 def check_selection(config: Config, selection: Selection, choice: Choice) -> None:
     """Whether what selection reads is there."""
-    name, samples = spell(config.population.selection), config.fitness.samples
+    name = spell(config.population.selection)
     if selection.needs == "diversity" and not config.fitness.gamma:
         raise UsageError(f"{name} needs two objectives: fitness.gamma must be above 0.")
-    if selection.needs == "cases" and samples % config.fitness.groups:
+    if selection.needs == "cases":
+        _check_cases(config, name)
+    if config.fitness.race:
+        check_race(config, selection)
+    if selection.chain:
+        _check_chain(config, choice, name)
+
+
+def _check_cases(config: Config, name: str) -> None:
+    fitness, packing = config.fitness, config.environment.packing
+    if fitness.quality == "none":
+        raise UsageError(f"{name} compares qualities: fitness.quality must not be 'none'.")
+    if fitness.samples % (fitness.groups * packing):
+        packs = f" of whole packs of {packing} (environment.packing)" if packing > 1 else ""
         raise UsageError(
-            f"{name} compares {config.fitness.groups} equal groups of samples (fitness.groups): "
-            f"fitness.samples is {samples} and must be a multiple."
+            f"{name} compares {fitness.groups} equal groups of samples (fitness.groups){packs}: "
+            f"fitness.samples is {fitness.samples} and must be a multiple of "
+            f"{fitness.groups * packing}."
         )
-    if selection.chain and config.population.parents == "compete":
+
+
+def _check_chain(config: Config, choice: Choice, name: str) -> None:
+    if config.population.parents == "compete":
         raise UsageError(
             f"{name} accepts the first child as it is: it needs population.parents = 'die'."
         )
-    if config.fitness.race:
-        check_race(config, selection)
-    if selection.chain and config.fitness.combination != "sum":
+    if config.fitness.combination != "sum":
         raise UsageError(
             f"{name} accepts children before all are judged: it needs fitness.combination = 'sum'."
         )
-    if selection.chain and choice.reads_gains:
+    if choice.reads_gains:
         raise UsageError(
             f"{name} makes one mutation after the other: variation.choice must be one that reads "
             "no gains, such as 'all'."
@@ -142,6 +174,7 @@ def check_crossover(world: World) -> None:
         return
     crossover, name = operators.crossover
     children = operators.children if operators.chooses else len(plan.names)
+    children = 1 if plan.chain else children  # the one in which the chain ends
     if plan.mu * (children + operators.parents_compete) < 2:
         raise UsageError(
             f"the crossover {name!r} needs two candidates: population.mu must be above 1, or a "
@@ -205,16 +238,25 @@ def check_diversity(config: Config, plan: Plan, data: Data) -> None:
     real, fake = (data.draw(each, keyed(0, 0, "trial")) for each in (count, plan.samples))
     try:
         with seeded(0, 0, "trial"):
-            float(value(plan.diversity, {"fake": fake, "real": real}, SEEN))
+            found = float(value(plan.diversity, {"fake": fake, "real": real}, SEEN))
     except Exception as error:  # whatever a user's diversity raises
         raise UsageError(
             f"the diversity {name!r} cannot judge {plan.samples} fakes beside {count} real "
             f"samples: {describe_error(error)}."
         ) from error
+    if not isfinite(found):
+        raise UsageError(
+            f"the diversity {name!r} of {plan.samples} samples beside {count} real ones is "
+            f"{found}: it may need more (fitness.samples)."
+        )
 
 
 def check_unrolling(config: Config, plan: Plan, data: Data) -> None:
     """Whether the discriminator can be unrolled, tried on real samples in the place of fakes."""
+    if not plan.losses:
+        raise UsageError(
+            f"variation.unrolled is {plan.unrolled}: no mutation steps on a loss that would see it."
+        )
     game, network = plan.game, plan.game.discriminator
     weights, buffers = network.state()
     environment = Environment(weights, buffers, fresh_moments(weights))

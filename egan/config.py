@@ -45,9 +45,9 @@ class Population(Settings, group="population"):
     """The population and who survives in it."""
 
     mu: int = setting(1, low=1)
-    """Parents; each has one child per mutation in every generation."""
+    """Parents; each has one child per mutation in every generation (but see `variation.choice`)."""
     selection: str = "best"
-    """How survivors are chosen among the children (`egan list`)."""
+    """How survivors are chosen (`egan list`)."""
     parents: Literal["die", "compete"] = "die"
     """Whether parents die (comma selection, the paper), or are judged again beside their children
     on today's discriminator and the same noise, and may survive (plus selection)."""
@@ -94,7 +94,8 @@ class Variation(Settings, group="variation"):
     """Adam's decay of the gradient's square."""
     moments: Literal["inherited", "mutation"] = "inherited"
     """Adam's moments: a child inherits its parent's, or every mutation has its own that advance
-    with each of its children, selected or not (as released for Theano)."""
+    with each of its children, selected or not (as released for Theano); a parent that survives
+    keeps its own."""
     strength: float = setting(0.02, low=0)
     """Of perturbations: deviation of `noise` over the root mean square of each layer's weights."""
     gradient_noise: float = setting(0.0, low=0)
@@ -119,7 +120,7 @@ class Judging(Settings, group="fitness"):
     quality: str = "probability"
     """How quality reads the discriminator's logits (`egan list`)."""
     groups: int = setting(8, low=2)
-    """Equal groups of the samples, whose qualities `lexicase` compares one by one."""
+    """Equal groups of the samples (whole packs), whose qualities `lexicase` compares one by one."""
     samples: int = setting(128, low=1)
     """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True
@@ -279,6 +280,11 @@ class Config(Settings):
     def _check_combinations(self) -> None:
         if not self.variation.mutations:
             raise UsageError("variation.mutations is empty: name at least one loss.")
+        if self.variation.choice == "all" and self.variation.children > 1:
+            raise UsageError(
+                f"variation.children is {self.variation.children}: with variation.choice = 'all' a "
+                "parent has one child by each mutation."
+            )
         if self.variation.choice != "all" and self.variation.children > len(
             self.variation.mutations
         ):

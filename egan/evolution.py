@@ -62,7 +62,7 @@ def conclude(
         generation=now + 1,
         population=without_evidence(survivors) or parents,
         environment=learned,
-        barren=0 if survivors else state.barren + 1,
+        barren=state.barren + 1 if world.operators.barren(litter) else 0,
         history=world.operators.remember(state.history, litter),
     )
     return remembering(state, world, environment), Generation(litter.children, survivors, learning)

@@ -127,7 +127,12 @@ def coverage(fake: Tensor, real: Tensor) -> Tensor:
 
     Returns:
         A scalar in [0, 1]; NaN where a fake is not finite.
+
+    Raises:
+        ValueError: there are too few real samples.
     """
+    if len(real) <= NEAREST:
+        raise ValueError(f"coverage needs more than {NEAREST} real samples")
     # The nearest of a sample's neighbours is itself.
     radius = _distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
     covered = _distances(fake, real).amin(0) <= radius

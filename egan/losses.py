@@ -236,6 +236,15 @@ mutations: dict[str, Loss] = {
 }
 
 
+SAME = (
+    ("minimax", "vanilla"),
+    ("heuristic", "non-saturating"),
+    ("least-squares-logit", "lsgan"),
+    ("wasserstein", "hinge", "reverse-kl"),
+)
+"""Mutations that are the same function of the logits but for a factor."""
+
+
 def value(loss: Loss, seen: Mapping[str, Tensor], readable: tuple[str, ...] = READABLE) -> Tensor:
     """A loss, or another function, of what it reads of all that is seen, by name."""
     names = reads(loss, readable)

@@ -16,10 +16,10 @@ from egan.recombination import Crossover, Mating, recombine
 from egan.scene import INHERITED, Brood, Lesson, Litter, Member, Plan, Scene
 from egan.state import PARENT
 from populations.choice import Choice, History, choices, remember
-from populations.individual import Individual, is_finite
+from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
-from populations.selection import Selection, select
+from populations.selection import Selection, may_survive, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,6 @@ class Operators:
 
     Attributes:
         plan: of the run, in this process.
-        engine: judges children by crossover.
         choice: by which mutations parents have children.
         children: of a parent, where a choice is made.
         combine: totals of qualities and diversities.
@@ -38,7 +37,6 @@ class Operators:
     """
 
     plan: Plan
-    engine: Engine
     choice: Choice
     children: int
     combine: Combination
@@ -92,6 +90,7 @@ class Operators:
         scene: Scene,
         parents: Sequence[Individual],
         real_half: Half | None,
+        engine: Engine,
     ) -> Litter:
         """All broods together, and the children by crossover.
 
@@ -100,6 +99,7 @@ class Operators:
             scene: that they were bred in.
             parents: of the broods.
             real_half: of the objective, where the discriminator's next step may use it.
+            engine: judges children by crossover.
         """
         children = [child for brood in broods for child in brood.children]
         again = [brood.parent for brood in broods if brood.parent]
@@ -110,7 +110,11 @@ class Operators:
         }
         lesson = Lesson([brood.evidence for brood in broods if brood.evidence], real_half)
         pool = [one for line in lines for one in line]
-        return self._crossed(Litter(children, again, pool, roots, lesson), scene)
+        return self._crossed(Litter(children, again, pool, roots, lesson), scene, engine)
+
+    def barren(self, litter: Litter) -> bool:
+        """Whether no child may survive."""
+        return not any(may_survive(child, self.judged) for child in litter.children)
 
     def survivors(self, litter: Litter, generation: int) -> list[Individual]:
         """Mu survivors, best first; empty where nobody is finite."""
@@ -134,13 +138,13 @@ class Operators:
         with seeded(plan.seed, generation, "crossover", index):
             return recombine(crossover.cross, name, fitter, other, mating, number)
 
-    def _crossed(self, litter: Litter, scene: Scene) -> Litter:
+    def _crossed(self, litter: Litter, scene: Scene, engine: Engine) -> Litter:
         """The litter with the children of its best pairs, judged."""
         pairs = self._pairs(litter.pool, scene.generation) if self.crossover else []
         if not pairs:
             return litter
         born = [self.recombined(*pair, scene, index) for index, pair in enumerate(pairs)]
-        judge(self.engine, [
+        judge(engine, [
             Member(child, slot, self.plan, scene) for slot, child in enumerate(born)
         ])  # fmt: skip
         self.settle_totals(litter.children + litter.again + born)
@@ -162,7 +166,7 @@ class Operators:
 
         Random ones where nobody is judged.
         """
-        fit = [one for one in pool if is_finite(one) and (one.fitness.valid or not self.judged)]
+        fit = [one for one in pool if may_survive(one, self.judged)]
         if self.judged:
             pairs = list(combinations(sorted(fit, key=lambda one: -one.total), 2))
             pairs.sort(key=lambda pair: -pair[0].total - pair[1].total)

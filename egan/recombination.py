@@ -121,8 +121,10 @@ def _scored(parent: Individual, mating: Mating, weight: float) -> tuple[Tensor, 
     game.generator.load(parent.weights, parent.buffers)
     game.discriminator.load(environment.weights, environment.buffers)
     samples = game.generate(mating.noise)
-    logits = game.logits(samples).reshape(len(samples), -1).mean(1)
-    return samples, logits + weight * distances(samples)
+    logits = game.logits(samples)
+    own = logits.reshape(len(logits), -1).mean(1)
+    score = own.repeat_interleave(len(samples) // len(own))  # the samples of a pack share its logit
+    return samples, score + weight * distances(samples)
 
 
 def distances(samples: Tensor) -> Tensor:

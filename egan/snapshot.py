@@ -45,6 +45,7 @@ def start(world: World) -> State:
         for number, one in enumerate(chosen)
     ]
     for heir in heirs:  # their averages begin anew
+        heir.rates = heir.rates if world.plan.adaptation else {}
         heir.average = heir.weights.clone() if world.config.population.average else None
     weights = clipped(old.environment.weights, world.config.environment.clip)
     return State(0, heirs, replace(old.environment, weights=weights))

@@ -145,7 +145,8 @@ class World:
     def gather(self, broods: list[Brood], scene: Scene, parents: list[Individual]) -> Litter:
         """All broods together; see `Operators.gather`."""
         known = scene.real_half if self.knows_real_half else None
-        return self.operators.gather(broods, scene, parents, known)
+        engine = engines[self.config.execution.engine]
+        return self.operators.gather(broods, scene, parents, known, engine)
 
     def scene(self, state: State, environment: Environment) -> Scene:
         """What the children of a generation will meet."""

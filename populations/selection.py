@@ -149,6 +149,11 @@ def resolve(name: Any) -> Selection:
     return found if isinstance(found, Selection) else Selection(found)
 
 
+def may_survive(child: Individual, judged: bool) -> bool:
+    """Whether weights and, where children are judged, the fitness are finite."""
+    return is_finite(child) and (child.fitness.valid or not judged)
+
+
 def select(
     selection: Selection, children: Sequence[Individual], count: int, judged: bool
 ) -> Population:
@@ -156,5 +161,5 @@ def select(
 
     With fewer fit children than `count` all of them survive; with none the list is empty.
     """
-    fit = [child for child in children if is_finite(child) and (child.fitness.valid or not judged)]
+    fit = [child for child in children if may_survive(child, judged)]
     return list(fit) if len(fit) <= count else selection.choose(fit, count)

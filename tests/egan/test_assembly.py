@@ -67,3 +67,17 @@ def test_probability_under_a_relativistic_objective_is_named(said):
     ]
     assert said(rasgan, {"fitness": {"quality": "logit"}}) == []
     assert said(rasgan, {"variation": {"mutations": ["rasgan"]}}) == []  # nobody is judged
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"variation": {"mutations": ["wasserstein", "hinge"]}}, "wasserstein and hinge are the same"),
+    ({"environment": {"lazy": 4, "penalties": {"r1": 0.0, "r2": 0.0}}}, "there are no penalties"),
+    ({"environment": {"hall": 2}, "population": {"selection": "random"}}, "nobody is judged"),
+    ({"population": {"selection": "lexicase"}}, "reads quality alone"),
+])  # fmt: skip
+def test_what_is_hardly_meant_is_one_line_of_the_log(make, caplog, settings, says):
+    make(settings)
+    assert [each for each in caplog.messages if says in each]
+    caplog.clear()
+    make()
+    assert not caplog.messages

@@ -457,6 +457,24 @@ def test_a_child_by_crossover_that_survives_goes_on_with_its_lineages_average(ma
     assert all(state.population[0].average is not None for state in states)
 
 
+def explode(fake):
+    """A loss without a finite gradient."""
+    return fake.mean() * math.inf
+
+
+def test_parents_that_survive_alone_count_as_generations_without_a_child(make):
+    settings = {"variation": {"mutations": [explode]}, "population": {"parents": "compete"}}
+    _, states = run(make, 3, settings)
+    assert [state.barren for state in states] == [0, 1, 2, 3]
+    assert {state.population[0].number for state in states} == {0}
+
+
+def test_distillation_scores_the_samples_of_a_pack_alike(make):
+    settings = {"population": {"crossover": "distillation"}, "environment": {"packing": 4}}
+    world, (*_, state) = run(make, 2, settings)
+    assert world.breed(state, world.settle(state.environment)).children[-1].fitness.valid
+
+
 def test_lexicase_reads_the_quality_of_each_group_of_samples(make):
     world, (*_, state) = run(make, 1, {"population": {"selection": "lexicase"}})
     child = world.breed(state, world.settle(state.environment)).children[0]
@@ -473,13 +491,22 @@ def test_lexicase_reads_the_quality_of_each_group_of_samples(make):
     ({"population": {"selection": "nsga2"}, "fitness": {"gamma": 0.0}}, "two objectives"),
     ({"variation": {"mutations": ["noise"]}, "environment": {"fakes": "bred"}}, "begin with a"),
     ({"variation": {"mutations": ["heuristic+nois"]}}, "did you mean 'noise'"),
-    ({"fitness": {"diversity": "coverage", "samples": 4}}, "cannot judge 4 fakes beside 4 real"),
+    ({"fitness": {"diversity": "coverage", "samples": 4}}, "more than 5 real samples"),
     ({"fitness": {"diversity": "coverage", "race": 0.9}}, "on parts of the samples"),
     ({"fitness": {"combination": "ranks", "race": 0.9}}, "fitness.combination = 'sum'"),
     ({"fitness": {"combination": "ranks"}, "population": {"selection": "chain"}}, "= 'sum'"),
     ({"fitness": {"quality": "none", "gamma": 0.0}}, "nothing is left to judge by"),
     ({"fitness": {"diversity": lambda real: real.mean()}}, "reads no fakes"),
     ({"fitness": {"diversity": lambda fake, weights: 0}}, "cannot read 'weights'"),
+    ({"population": {"selection": "lexicase"}, "fitness": {"groups": 8},
+      "environment": {"packing": 4}}, "multiple of 32"),
+    ({"population": {"selection": "lexicase"},
+      "fitness": {"quality": "none", "diversity": "pairwise"}}, "compares qualities"),
+    ({"fitness": {"diversity": "pairwise", "samples": 1}}, "is nan: it may need more"),
+    ({"variation": {"children": 2}}, "one child by each mutation"),
+    ({"variation": {"mutations": ["heuristic+", "minimax"]}}, "'heuristic\\+' has an empty part"),
+    ({"variation": {"mutations": ["noise"], "unrolled": 1}}, "no mutation steps on a loss"),
+    ({"population": {"selection": "chain", "crossover": "layer-swap"}}, "needs two candidates"),
     ({"population": {"crossover": "layer-swap"}, "variation": {"mutations": ["minimax"]}},
      "needs two candidates"),
     ({"population": {"crossover": lambda one, other, mating: 3}}, "it must make a vector"),
