@@ -357,7 +357,7 @@ def ratio_to_base(rows: Sequence[Row], arm: str) -> tuple[float, float, int]:
     # Finalists are judged on seeds by which they were not chosen.
     pairs = [pair for pair in pairs if pair[1] >= SCREENED] or pairs
     logs = np.array([np.log(min(own[pair], FAR) / min(base[pair], FAR)) for pair in pairs])
-    if arm == BASE or len(logs) < 2:
+    if arm == BASE or len(logs) < 2 or not logs.any():
         return 1.0, 1.0, len(logs)
     return float(np.exp(np.median(logs))), float(stats.wilcoxon(logs).pvalue), len(logs)
 
