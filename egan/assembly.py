@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from egan.checks import check_crossover, check_judge, check_plan, check_selection, doubts, try_on
+from egan.checks import (
+    check_crossover,
+    check_judge,
+    check_plan,
+    check_revival,
+    check_selection,
+    doubts,
+    try_on,
+)
 from egan.config import Config
 from egan.data import make_data
 from egan.engines import engines
@@ -68,6 +76,7 @@ def make_world(config: Config, source: Any = None) -> World:
     )
     world = World(config, data, plan, operators, _penalties(config), known, device, executor)
     check_crossover(world)
+    check_revival(world)
     if engines[config.execution.engine].compiles:
         check_compiled(world)
     for sentence in doubts(config, plan):

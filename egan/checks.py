@@ -15,11 +15,12 @@ from egan.data import Data, Table
 from egan.engines import engines
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
-from egan.fitness import SEEN, qualities
+from egan.fitness import NEAREST, SEEN, qualities
 from egan.losses import SAME, Objective, objectives, reads, value
 from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
+from egan.revival import real_samples
 from egan.scene import BRED, Plan, Scene
 from egan.scores import applicable, scores
 from egan.state import State
@@ -164,6 +165,18 @@ def check_race(config: Config, selection: Selection) -> None:
         raise UsageError(
             "fitness.race compares all children round by round in one process: it needs "
             "execution.executor = 'serial'."
+        )
+
+
+def check_revival(world: World) -> None:
+    """Whether coverage of the data can be measured."""
+    if not world.config.population.revival:
+        return
+    count = len(real_samples(world, 0))
+    if count <= NEAREST:
+        raise UsageError(
+            f"population.revival measures how many neighbourhoods of {NEAREST} real samples are "
+            f"covered: the data must have more than {NEAREST} different samples, and have {count}."
         )
 
 

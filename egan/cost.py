@@ -18,6 +18,7 @@ from egan.engines import engines
 from egan.environment import past
 from egan.evolution import advance, evolve
 from egan.kernels import as_written
+from egan.revival import covered
 from egan.state import State
 from egan.trials import USUAL, with_engine
 from egan.world import World
@@ -60,26 +61,38 @@ def generation_flops(state: State, world: World) -> int:
     Counted while generations from `state` really run in this process, judges outside the method
     left out, and thrown away: one, or the mean of as many as it takes until lazy penalties are due
     again. Every generation of a run has the same shapes, but for those and for races. A hall of
-    fame is counted as full as it is on average over the run. A batched or compiled run is counted
-    as a shared one, so that a budget does not depend on which was quicker. Workers of other
-    executors are not seen: use `serial`.
+    fame is counted as full as it is on average over the run, and the samples that revival measures
+    every so often at their share; distances between samples are not among what PyTorch counts. A
+    batched or compiled run is counted as a shared one, so that a budget does not depend on which
+    was quicker. Workers of other executors are not seen: use `serial`.
     """
     if engines[world.config.execution.engine].shares:
         world = replace(world, config=with_engine(world.config, USUAL))
-    total = _flops(replace(state, hall=[]), world)
+    total = _advance_flops(replace(state, hall=[]), world)
     if world.hall:
-        one_more = _flops(replace(state, hall=[past(state.environment)]), world)
-        total += (one_more - total) * _mean_hall(world)
-    return int(total)
+        with_one = _advance_flops(replace(state, hall=[past(state.environment)]), world)
+        total += (with_one - total) * _mean_hall(world)
+    return int(total + _revival_flops(state, world))
 
 
-def _flops(state: State, world: World) -> Fraction:
-    """Operations of one generation, the mean until lazy penalties are due again."""
-    count = world.config.environment.lazy
+def _advance_flops(state: State, world: World) -> Fraction:
+    """Operations of one generation without revival, the mean until lazy penalties are due again."""
+    count, never = world.config.environment.lazy, replace(world.config.population, revival=0.0)
+    world = replace(world, config=replace(world.config, population=never))
     with Counter() as counter, as_written(world.plan.game):
         for generation in range(state.generation, state.generation + count):
             advance(replace(state, generation=generation), world)
     return Fraction(counter.total, count)
+
+
+def _revival_flops(state: State, world: World) -> Fraction:
+    """A generation's share in the operations of a measurement."""
+    settings = world.config.population
+    if not settings.revival:
+        return Fraction(0)
+    with Counter() as counter:
+        covered(state.population[0], world, state.generation)
+    return Fraction(counter.total, settings.revival_every)
 
 
 def _mean_hall(world: World) -> Fraction:
@@ -107,11 +120,12 @@ def estimate(state: State, world: World) -> str:
     frames = world.config.records.pictures
     seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames + beside
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    weights = sum(one.weights.numel() for one in state.population)
-    disk = 900 * left + 30_000 * frames + 2 * 20 * (weights + state.environment.weights.numel())
+    kept = 1 + bool(world.config.population.revival)  # now, and as it was in its refuge
+    weights, critic = sum(one.weights.numel() for one in state.population), state.environment
+    disk = 900 * left + 30_000 * frames + 2 * 20 * kept * (weights + critic.weights.numel())
     archive = world.config.population.mixture * state.population[0].weights.numel()
     disk += (2 + 1) * 4 * archive  # in two checkpoints, and in the mixture
-    disk += 2 * 4 * world.hall * state.environment.weights.numel()
+    disk += 2 * 4 * world.hall * critic.weights.numel()
     return (
         f"{left:,} generations: about {clock(seconds)}, {memory / 1e6:,.0f} MB of memory, "
         f"{disk / 1e6:,.0f} MB of disk."

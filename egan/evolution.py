@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from egan.environment import Environment
 from egan.memory import remembering
+from egan.revival import revived
 from egan.scene import Litter
 from egan.state import Generation, State
 from egan.world import World
@@ -65,4 +66,5 @@ def conclude(
         barren=state.barren + 1 if world.operators.barren(litter) else 0,
         history=world.operators.remember(state.history, litter),
     )
-    return remembering(state, world, environment), Generation(litter.children, survivors, learning)
+    state = remembering(revived(state, world), world, environment)
+    return state, Generation(litter.children, survivors, learning)

@@ -64,16 +64,19 @@ def table(found: Verdict) -> str:
 
 
 def summary(directory: Directory) -> dict[str, Any]:
-    """Sums over the log: generations, seconds, each mutation's wins."""
+    """Sums over the log: generations, seconds, revivals, each mutation's wins."""
     wins: dict[str, float] = {}
+    revivals = 0
     last: dict[str, Any] = {"generation": 0, "seconds": 0.0}
     for last in read_log(directory.log):
+        revivals += "revived" in last
         for name, share in last["selection"].items():
             wins[name] = wins.get(name, 0.0) + share
     total = sum(wins.values()) or 1.0
     return {
         "generations": last["generation"],
         "seconds": last["seconds"],
+        "revivals": revivals,
         "wins": {name: count / total for name, count in wins.items()},
     }
 
@@ -124,6 +127,8 @@ def paragraph(directory: Directory, data: Data) -> str:
     if len(facts["wins"]) > 1:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["wins"].items())
         sentences.append(f"Survivors came from {shares}.")
+    if facts["revivals"]:
+        sentences.append(f"Revivals of a collapsed population: {facts['revivals']:,}.")
     return " ".join(sentences)
 
 

@@ -30,7 +30,7 @@ BAR_EVERY = 20  # generations between updates of the bar's text
 def row_of(
     state: State, happened: Generation, mutations: list[str], origins: list[str], seconds: float
 ) -> Row:
-    """What one generation was, as plain numbers.
+    """What one generation was, as plain numbers; where it ended in a revival, `revived` too.
 
     Args:
         state: after the generation.
@@ -40,7 +40,7 @@ def row_of(
         seconds: since the run began, interruptions left out.
     """
     judged = [child for child in happened.offspring if child.fitness.valid]
-    return {
+    row: Row = {
         "generation": state.generation,
         "seconds": round(seconds, 3),
         "fitness": _fitness(happened.survivors),
@@ -54,6 +54,9 @@ def row_of(
         "environment": happened.learning,
         "barren": state.barren,
     }
+    if state.revivals and state.revivals[-1][0] == state.generation:
+        row["revived"] = state.revivals[-1][1]
+    return row
 
 
 def _fitness(individuals: list[Individual]) -> dict[str, float]:
@@ -164,6 +167,8 @@ class Board:
             for name, value in row.get("diagnostics", {}).items()
             if math.isfinite(value)
         }
+        if "revived" in row:
+            scalars["revived"] = row["revived"]
         if step % self.every == 0:
             for group in ("fitness", "environment"):
                 scalars |= {f"{group}/{name}": value for name, value in row[group].items()}

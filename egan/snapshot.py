@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from egan.directory import Directory
 from egan.environment import Environment, clipped
 from egan.networks import Flat
-from egan.state import State
+from egan.state import Refuge, State
 from egan.world import World
 from populations import checkpoint
 from populations.errors import RunError, UsageError
@@ -74,6 +75,13 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
         "population": [pack(one) for one in state.population],
         "archive": [pack(one) for one in state.archive],
         "hall": [dict(vars(one)) for one in state.hall],
+        "refuge": state.refuge
+        and {
+            **vars(state.refuge),
+            "population": [pack(one) for one in state.refuge.population],
+            "environment": dict(vars(state.refuge.environment)),
+        },
+        "revivals": [list(pair) for pair in state.revivals],
         "environment": dict(vars(state.environment)),
         "best": best and {**vars(best), "individual": pack(best.individual)},
     }
@@ -86,24 +94,44 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
         RunError: its networks are not this world's.
     """
     saved = mapped(lambda tensor: tensor.to(world.device), saved)
-    population = [unpack(one) for one in saved["population"]]
-    archive = [unpack(one) for one in saved.get("archive", [])]  # older checkpoints have none
-    environment = Environment(**saved["environment"])
-    hall = [Environment(**one) for one in saved.get("hall", [])]
-    game = world.plan.game
-    for one in [*population, *archive]:
-        _check_fit(game.generator, one.weights, one.buffers, list(one.moments.values()))
-    _check_fit(game.discriminator, environment.weights, environment.buffers, [environment.moments])
-    for past in hall:
-        _check_fit(game.discriminator, past.weights, past.buffers, [])
+    game, refuge = world.plan.game, saved.get("refuge")  # `get`: older checkpoints lack it
     best = saved["best"] and Best(
         **{**saved["best"], "individual": unpack(saved["best"]["individual"])}
     )
     state = State(
-        saved["generation"], population, environment, saved["barren"],
-        [(name, gain) for name, gain in saved.get("history", ())], archive, hall,
+        generation=saved["generation"],
+        population=_individuals(game, saved["population"]),
+        environment=_environment(game, saved["environment"]),
+        barren=saved["barren"],
+        history=[(name, gain) for name, gain in saved.get("history", ())],
+        archive=_individuals(game, saved.get("archive", ())),
+        hall=[_past(game, each) for each in saved.get("hall", ())],
+        refuge=refuge and Refuge(**{
+            **refuge,
+            "population": _individuals(game, refuge["population"]),
+            "environment": _environment(game, refuge["environment"]),
+        }),
+        revivals=[(now, then) for now, then in saved.get("revivals", ())],
     )  # fmt: skip
     return state, best or None
+
+
+def _individuals(game: Any, plain: Iterable[dict[str, Any]]) -> list[Individual]:
+    found = [unpack(each) for each in plain]
+    for one in found:
+        _check_fit(game.generator, one.weights, one.buffers, list(one.moments.values()))
+    return found
+
+
+def _environment(game: Any, plain: dict[str, Any]) -> Environment:
+    _check_fit(game.discriminator, plain["weights"], plain["buffers"], [plain["moments"]])
+    return Environment(**plain)
+
+
+def _past(game: Any, plain: dict[str, Any]) -> Environment:
+    """A discriminator without moments."""
+    _check_fit(game.discriminator, plain["weights"], plain["buffers"], [])
+    return Environment(**plain)
 
 
 def _check_fit(

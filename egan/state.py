@@ -13,6 +13,25 @@ PARENT = "parent"
 
 
 @dataclass(frozen=True, eq=False)
+class Refuge:
+    """What a run may go back to: a generator is lost again without the discriminator it met.
+
+    Attributes:
+        generation: how many were done.
+        coverage: of real samples by the fittest, in [0, 1]; who covers as much takes its place.
+        limit: of coverage, below which it comes back.
+        population: as it was.
+        environment: as it was, with its moments.
+    """
+
+    generation: int
+    coverage: float
+    limit: float
+    population: list[Individual]
+    environment: Environment
+
+
+@dataclass(frozen=True, eq=False)
 class State:
     """Everything that changes: what a checkpoint holds.
 
@@ -24,6 +43,8 @@ class State:
         history: what mutations gained lately, where their choice reads it.
         archive: the fittest of earlier generations, for a mixture of generators.
         hall: discriminators that earlier generations met, which judge too; without moments.
+        refuge: where the run goes back to when the population collapses.
+        revivals: after which generations it did, and to which.
     """
 
     generation: int
@@ -33,6 +54,8 @@ class State:
     history: History = field(default_factory=list)
     archive: list[Individual] = field(default_factory=list)
     hall: list[Environment] = field(default_factory=list)
+    refuge: Refuge | None = None
+    revivals: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

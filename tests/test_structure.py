@@ -21,6 +21,7 @@ LEVELS = [
     ["breeding"],
     ["operators", "workers"],
     ["world"],
+    ["revival"],
     ["trials", "checks"],
     ["assembly"],
     ["memory", "pictures", "catalogue"],

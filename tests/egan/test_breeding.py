@@ -303,6 +303,7 @@ WAYS = {
     "energy distance": {"fitness": {"diversity": "energy-distance", "gamma": 1.0}},
     "coverage alone": {"fitness": {"quality": "none", "diversity": "coverage"}},
     "ranks": {"fitness": {"combination": "ranks"}, "population": {"mu": 2}},
+    "revival": {"population": {"revival": 0.99, "revival_every": 1}},
     "hall of fame": {
         "environment": {"hall": 2},
         "population": {"crossover": "layer-swap", "parents": "compete"},
