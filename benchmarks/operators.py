@@ -123,6 +123,7 @@ def _penalties() -> Iterator[tuple[str, Arm]]:
         ("spectral norm", "networks", "spectral_norm", True),
         ("two discriminators", "networks", "discriminators", 2),
         ("hall of fame of 4", "environment", "hall", 4),
+        ("revival 0.5", "population", "revival", 0.5),
         ("unrolled 1", "variation", "unrolled", 1),
         ("unrolled 5", "variation", "unrolled", 5),
     ):
