@@ -95,7 +95,7 @@ def script(code, *arguments):
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=240):  # worker processes start slowly on a busy machine
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the process ended early"
