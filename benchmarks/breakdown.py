@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.generation_cost import BRED, CASES, FREE, Case, worlds_of
 from benchmarks.presets import commit
-from egan.engines import reference, shared
+from egan import breeding
 from egan.evolution import advance
 from egan.state import State
 from egan.world import World
@@ -87,8 +87,7 @@ def generation(world: World, state: State) -> tuple[Times, State]:
     clock = Clock()
     own = {
         (World, "scene"): "real half", (World, "adapt"): "discriminator",
-        (shared, "_brood"): "breeding", (shared, "judge"): "judging",
-        (reference, "_brood"): "breeding", (reference, "_judge"): "judging",
+        (breeding, "vary"): "breeding", (breeding, "judge"): "judging",
     }  # fmt: skip
     kept = {place: getattr(*place) for place in own}
     for place, phase in own.items():
