@@ -102,7 +102,7 @@ def fitness_of(plan: Plan, children: list[Individual], scene: Scene) -> tuple[li
     """Total fitness of each child (-inf where it was given up), and the operations it took."""
     copies = [replace(child, fitness=Fitness(), total=-np.inf) for child in children]
     with Counter() as counter:
-        settle_fitness(copies, judge_all(plan, copies, scene), plan.gamma)
+        settle_fitness(copies, judge_all(plan, copies, scene), plan)
     return [one.total for one in copies], counter.total
 
 

@@ -30,12 +30,15 @@ from egan.config import Config
 from egan.cost import Counter
 from egan.evolution import evolve
 from egan.generator import Generator
+from egan.mixture import fit_mixture
 from egan.monitor import finite
 from egan.presets import configure
 from egan.scores import evaluate, reference
 from egan.settings import merge
 from egan.snapshot import start
+from egan.state import State
 from egan.together import evolve_together, make_worlds
+from egan.world import World
 from populations.errors import UsageError
 
 Row = dict[str, Any]
@@ -146,6 +149,16 @@ def _selections() -> Iterator[tuple[str, Arm]]:
         yield f"4 parents, selection {name}", Arm({"population": {"mu": 4, "selection": name}})
 
 
+def _outcomes() -> Iterator[tuple[str, Arm]]:
+    mixed = {"population": {"mixture": 8}}
+    yield "mixture", Arm(mixed, ("settings: population.mixture",))
+    eight = merge(mixed, {"population": {"mu": 8}, "variation": {"choice": "round-robin"}})
+    compete = merge(eight, {"population": {"parents": "compete"}})
+    elites = {"population": {"selection": "map-elites"}, "fitness": {"landmarks": 8}}
+    yield "8 competing parents, mixture", Arm(compete)
+    yield "8 elites, mixture", Arm(merge(compete, elites), ("selections: map-elites",))
+
+
 def _choices() -> Iterator[tuple[str, Arm]]:
     for name in ("round-robin", "random", "probability-matching", "ucb", "thompson"):
         yield f"choice {name}", Arm({"variation": {"choice": name}}, (f"choices: {name}",))
@@ -155,7 +168,7 @@ def _fitness() -> Iterator[tuple[str, Arm]]:
     yield "quality logit", Arm({"fitness": {"quality": "logit"}}, ("qualities: logit",))
     for gamma in (0.0, 0.1, 1.0):
         yield f"gamma {gamma:g}", Arm({"fitness": {"gamma": gamma}}, ("diversities: gradient",))
-    for name in ("pairwise", "energy-distance", "kernel-distance", "coverage"):
+    for name in ("pairwise", "energy-distance", "kernel-distance", "coverage", "novelty"):
         yield (
             f"diversity {name}",
             Arm({"fitness": {"diversity": name, "gamma": 1.0}}, (f"diversities: {name}",)),
@@ -217,6 +230,7 @@ ARMS: dict[str, Arm] = {
     **dict(_objectives()),
     **dict(_penalties()),
     **dict(_selections()),
+    **dict(_outcomes()),
     **dict(_choices()),
     **dict(_fitness()),
     **dict(_variations()),
@@ -259,7 +273,9 @@ def run_cell(arm: str, data: str, seeds: Sequence[int], budget: int, version: st
     return [{**about, **row} for row in rows]
 
 
-def _runs(config: Config, seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Any]]]:
+def _runs(
+    config: Config, seeds: Sequence[int]
+) -> Iterator[tuple[Sequence[int], list[list[State]]]]:
     """Groups of seeds, and the states of each at every look."""
     every = max(1, config.generations // LOOKS)
 
@@ -273,32 +289,39 @@ def _runs(config: Config, seeds: Sequence[int]) -> Iterator[tuple[Sequence[int],
             shared = replace(config.execution, engine="shared")
             world = make_world(replace(config, seed=seed, execution=shared))
             steps = evolve(start(world), world, config.generations)
-            yield [seed], [[state.population for state, _ in steps if due(state.generation)]]
+            yield [seed], [[state for state, _ in steps if due(state.generation)]]
         return
     states = [start(world) for world in worlds]
-    looks: list[list[Any]] = [[] for _ in seeds]
+    looks: list[list[State]] = [[] for _ in seeds]
     for happened in evolve_together(states, worlds, config.generations):
         if due(happened[0][0].generation):
             for found, (state, _) in zip(looks, happened, strict=True):
-                found.append(state.population)
+                found.append(state)
     yield seeds, looks
 
 
-def _judged(config: Config, seed: int, looks: list[Any]) -> Row:
+def _judged(config: Config, seed: int, looks: list[State]) -> Row:
     """Final scores, and the best along the way by energy distance."""
-    world = make_world(replace(config, execution=replace(config.execution, engine="shared")))
-    generator = Generator(make_game(world.config, world.data.shape, "cpu"))
+    shared = replace(config.execution, engine="shared")
+    world = make_world(replace(config, seed=seed, execution=shared))
     real = reference(world.data, LOOK_SAMPLES)
     found = [
-        evaluate(generator.load(each[0]).sample(LOOK_SAMPLES, seed=1), world.data, NAMES, real)
+        evaluate(_outcome(each, world).sample(LOOK_SAMPLES, seed=1), world.data, NAMES, real)
         for each in looks
     ]
-    final = generator.load(looks[-1][0]).sample(SAMPLES)
+    final = _outcome(looks[-1], world).sample(SAMPLES)
     return {
         "seed": seed,
         "final": evaluate(final, world.data, NAMES),
         "best": min(found, key=lambda look: look["energy-distance"]),
     }
+
+
+def _outcome(state: State, world: World) -> Generator:
+    """What a run has come to: its mixture, where it fits one, or the fittest."""
+    if world.config.population.mixture:
+        return fit_mixture(state, world)[0]
+    return Generator(make_game(world.config, world.data.shape, "cpu")).load(state.population[0])
 
 
 def run_all(

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from egan.behaviours import find_landmarks
 from egan.checks import (
     check_crossover,
     check_judge,
@@ -19,13 +21,13 @@ from egan.checks import (
     try_on,
 )
 from egan.config import Config
-from egan.data import make_data
+from egan.data import Data, make_data
 from egan.engines import engines
-from egan.fitness import combinations, diversities, qualities
+from egan.fitness import SEEN, Diversity, combinations, diversities, qualities
 from egan.games import games
 from egan.interrupts import threads
 from egan.kernels import Compiled
-from egan.losses import Objective, mutations, objectives, reads, smoothed
+from egan.losses import READABLE, Objective, mutations, objectives, reads, smoothed
 from egan.networks import Flat, make_pair
 from egan.operators import Operators
 from egan.penalties import penalties
@@ -66,7 +68,9 @@ def make_world(config: Config, source: Any = None) -> World:
     check_selection(config, selection, choice)
     check_judge(config, data)
     try_on(make_game(config, data.shape, str(device)), data, config.environment.packing)
-    shared = Shared(partial(make_plan, config, data.shape, selection, choice), str(device))
+    landmarks = _landmarks(config, data, selection)
+    make = partial(make_plan, config, data.shape, selection, choice, landmarks)
+    shared = Shared(make, str(device))
     plan = shared.get()
     check_plan(config, plan, data)
     operators = _operators(config, plan, selection, choice)
@@ -110,8 +114,42 @@ def _penalties(config: Config) -> list[tuple[float, Any]]:
     return [(weight, penalty) for weight, penalty in pairs if weight]
 
 
+def _landmarks(config: Config, data: Data, selection: Selection) -> Tensor | None:
+    """Of the data, where behaviours are read."""
+    novel = config.fitness.gamma and {"behaviour", "past"}.intersection(
+        reads(_diversity(config), SEEN)
+    )
+    if not novel and selection.needs != "behaviour":
+        return None
+    return find_landmarks(data, config.fitness.landmarks, config.seed)
+
+
+def _diversity(config: Config) -> Diversity:
+    name = config.fitness.diversity
+    found: Diversity = lookup("diversity", name, diversities)
+    names = _read("diversity", name, found, SEEN)
+    if not {"fake", "gradient", "behaviour"}.intersection(names):
+        raise UsageError(
+            f"the diversity {spell(name)!r} reads no fakes: it tells no children apart."
+        )
+    return found
+
+
+def _read(kind: str, name: Any, function: Any, readable: tuple[str, ...]) -> tuple[str, ...]:
+    """What a function of that name reads."""
+    try:
+        return reads(function, readable)
+    except ValueError as error:
+        raise UsageError(f"the {kind} {spell(name)!r}: {error}.") from error
+
+
 def make_plan(
-    config: Config, shape: tuple[int, ...], selection: Selection, choice: Choice, device: str
+    config: Config,
+    shape: tuple[int, ...],
+    selection: Selection,
+    choice: Choice,
+    landmarks: Tensor | None,
+    device: str,
 ) -> Plan:
     """What breeding needs to know of a configuration."""
     variation, judging = config.variation, config.fitness
@@ -153,7 +191,8 @@ def make_plan(
         keeps=config.environment.fakes,
         parents_too=choice.reads_gains or compete,
         chain=selection.chain,
-        diversity=lookup("diversity", judging.diversity, diversities),
+        diversity=_diversity(config),
+        landmarks=None if landmarks is None else landmarks.to(device),
         crossovers=config.population.crossovers if crossover else 0,
         cases=judging.groups if selection.needs == "cases" else 0,
         strength=variation.strength,
@@ -178,10 +217,7 @@ def _move(name: Any) -> Any:
     found = lookup("mutation", name, {**mutations, **perturbations})
     if perturbs(found):
         return found
-    try:
-        names = reads(found)
-    except ValueError as error:
-        raise UsageError(f"the mutation {spell(name)!r}: {error}.") from error
+    names = _read("mutation", name, found, READABLE)
     if not any(each.startswith("fake") for each in names):
         raise UsageError(f"the mutation {spell(name)!r} reads no fakes: it moves no generator.")
     return found

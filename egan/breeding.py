@@ -43,7 +43,7 @@ def judge(engine: Engine, candidates: Sequence[Member]) -> None:
     """Give candidates their fitness, and note whether they are finite."""
     plan = candidates[0].plan
     found = engine.judge(candidates) if plan.samples else []
-    settle_fitness([each.individual for each in candidates], found, plan.gamma)
+    settle_fitness([each.individual for each in candidates], found, plan)
 
 
 def chain(engine: Engine, parent: Member) -> Brood:

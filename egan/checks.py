@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from egan.behaviours import behaviour
 from egan.config import Config
 from egan.data import Data, Table
 from egan.engines import engines
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
 from egan.fitness import NEAREST, SEEN, qualities
-from egan.losses import SAME, Objective, objectives, reads, value
+from egan.losses import SAME, Objective, objectives, value
 from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
@@ -31,7 +32,7 @@ from populations.errors import UsageError
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 from populations.registry import call, describe_error, lookup, spell
-from populations.selection import Selection, selections
+from populations.selection import Selection, resolve, selections
 
 WASSERSTEIN = "wasserstein"
 
@@ -80,10 +81,30 @@ def doubts(config: Config, plan: Plan) -> list[str]:
         found.append("environment.lazy is above 1, and there are no penalties (or all are 0).")
     if config.environment.hall and not plan.samples:
         found.append("environment.hall keeps discriminators that judge, and nobody is judged.")
+    if resolve(config.population.selection).needs == "behaviour":
+        found += _doubts_about_elites(config)
     if plan.cases and plan.gamma:
         found.append(
             f"{spell(config.population.selection)} reads quality alone: fitness.gamma = 0 saves "
             "what diversity costs."
+        )
+    return found
+
+
+def _doubts_about_elites(config: Config) -> list[str]:
+    population, found = config.population, []
+    name = spell(population.selection)
+    if population.mu < config.fitness.landmarks:
+        found.append(
+            f"{name} has {config.fitness.landmarks} cells (fitness.landmarks), and the population "
+            f"room for the {population.mu} fittest elites (population.mu)."
+        )
+    if population.parents == "die":
+        found.append(f"{name} loses its elites: population.parents = 'compete' lets them stay.")
+    if not population.mixture:
+        found.append(
+            f"{name} breeds specialists, of which the run's generator is but one: a mixture "
+            "(population.mixture) joins them."
         )
     return found
 
@@ -234,13 +255,7 @@ def check_sight(config: Config, plan: Plan, data: Data) -> None:
 def check_diversity(config: Config, plan: Plan, data: Data) -> None:
     """Whether diversity finds what it reads, tried on real samples in the place of fakes."""
     name, ways = spell(config.fitness.diversity), config.fitness
-    try:
-        names = reads(plan.diversity, SEEN)
-    except ValueError as error:
-        raise UsageError(f"the diversity {name!r}: {error}.") from error
-    if names == ("real",):
-        raise UsageError(f"the diversity {name!r} reads no fakes: it tells no children apart.")
-    if not plan.samples or not plan.gamma or "gradient" in names:
+    if not plan.samples or not plan.gamma or plan.judges_by("gradient"):
         return
     if ways.race:
         raise UsageError(
@@ -248,10 +263,17 @@ def check_diversity(config: Config, plan: Plan, data: Data) -> None:
             "fitness.gamma must be 0."
         )
     count = plan.samples if ways.real == "own" else config.environment.batch
-    real, fake = (data.draw(each, keyed(0, 0, "trial")) for each in (count, plan.samples))
+    real, fake = (
+        data.draw(each, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
+        for each in (count, plan.samples)
+    )
+    seen = {"fake": fake, "real": real}
+    if plan.landmarks is not None:
+        shares = behaviour(fake, plan.landmarks)
+        seen |= {"behaviour": shares, "past": shares[None]}
     try:
         with seeded(0, 0, "trial"):
-            found = float(value(plan.diversity, {"fake": fake, "real": real}, SEEN))
+            found = float(value(plan.diversity, seen, SEEN))
     except Exception as error:  # whatever a user's diversity raises
         raise UsageError(
             f"the diversity {name!r} cannot judge {plan.samples} fakes beside {count} real "

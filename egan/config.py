@@ -126,6 +126,12 @@ class Judging(Settings, group="fitness"):
     """How quality reads the discriminator's logits (`egan list`)."""
     groups: int = setting(8, low=2)
     """Equal groups of the samples (whole packs), whose qualities `lexicase` compares one by one."""
+    landmarks: int = setting(16, low=2)
+    """Points of the data (k-means centres), by which of them a child's samples are nearest to its
+    behaviour is told, where novelty or `map-elites` reads it."""
+    archive: int = setting(64, low=0)
+    """Earlier generations, spread evenly over the run, from whose fittest's behaviours novelty is
+    measured, beside the parents'."""
     samples: int = setting(128, low=1)
     """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True

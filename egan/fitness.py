@@ -1,8 +1,10 @@
 """Fitness: pure functions of logits, gradients and samples; larger values are fitter.
 
 Qualities read the logits of fakes. Arguments' names say what a diversity reads, of `SEEN`: `fake`
-and `real` are samples, (n, *shape) each, and `gradient` is that of the discriminator's objective
-(`losses.reads` finds out, `losses.value` calls). Combinations make totals of both.
+and `real` are samples, (n, *shape) each, `gradient` is that of the discriminator's objective,
+`behaviour` the share of fakes nearest to each of k landmarks of the data, (k,), and `past` the
+behaviours of parents and of earlier generations, (m, k) (`losses.reads` finds out, `losses.value`
+calls). Combinations make totals of both.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from torch import Tensor
 
 from populations.ranking import mid_ranks
 
-SEEN = ("fake", "real", "gradient")
+SEEN = ("fake", "real", "gradient", "behaviour", "past")
 NEAREST = 5  # neighbours in a ball of coverage
+NEIGHBOURS = 15  # in the past, from which novelty is measured
 
 
 def probability(fake: Tensor) -> Tensor:
@@ -161,6 +164,25 @@ def _zero(samples: Tensor) -> Tensor:
     return (samples - samples).mean()
 
 
+def novelty(behaviour: Tensor, past: Tensor) -> Tensor:
+    """Mean distance to the 15 nearest behaviours of parents and of earlier generations.
+
+    Lehman and Stanley (2011), Eq. 1. The distance is the total variation between the two shares:
+    how many of the samples lie elsewhere.
+
+    Args:
+        behaviour: of the child.
+        past: fewer than 15 are all read; 0 where there are none.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    if not len(past):
+        return behaviour.sum() - behaviour.sum()
+    distances = (behaviour - past).abs().sum(dim=1) / 2
+    return distances.topk(min(NEIGHBOURS, len(past)), largest=False).values.mean()
+
+
 Diversity = Callable[..., Tensor]
 
 diversities: dict[str, Diversity] = {
@@ -169,6 +191,7 @@ diversities: dict[str, Diversity] = {
     "energy-distance": energy_distance,
     "kernel-distance": kernel_distance,
     "coverage": coverage,
+    "novelty": novelty,
 }
 
 

@@ -11,7 +11,7 @@ from populations.archive import archived, remembered
 
 
 def remembering(state: State, world: World, met: Environment) -> State:
-    """The state with its generation in the archive and in the hall of fame, where it is kept.
+    """The state with what its generation leaves, where that is kept.
 
     Args:
         state: after the generation.
@@ -24,4 +24,5 @@ def remembering(state: State, world: World, met: Environment) -> State:
         state,
         archive=archived(state.archive, fittest, done, world.config.population.mixture),
         hall=archived(state.hall, past(met), done, world.hall),
+        behaviours=archived(state.behaviours, fittest.behaviour, done, world.archive),
     )

@@ -52,6 +52,7 @@ class Plan:
         crossovers: children by crossover in a generation.
         cases: equal groups of the judged samples whose qualities selection reads; 0: it reads none.
         diversity: of what it reads, of `fitness.SEEN`.
+        landmarks: of the data, (k, *shape), near which behaviour is told; None: nobody reads it.
         strength: of perturbations, in units of each layer's root mean square.
         gradient_noise: on each gradient, in the same units of the gradient.
         adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
@@ -86,6 +87,7 @@ class Plan:
     crossovers: int = 0
     cases: int = 0
     diversity: Diversity = flatness
+    landmarks: Tensor | None = None
     strength: float = 0.0
     gradient_noise: float = 0.0
     adaptation: float = 0.0
@@ -145,6 +147,8 @@ class Scene:
             all.
         environment_lr: the discriminator's learning rate of this generation.
         hall: discriminators of earlier generations, which judge too.
+        past: behaviours of parents and of earlier generations, (m, landmarks); None where nobody
+            reads them.
     """
 
     environment: Environment
@@ -157,6 +161,7 @@ class Scene:
     chosen: Mapping[int, Sequence[int]] | None = None
     environment_lr: float = 0.0
     hall: Sequence[Environment] = ()
+    past: Tensor | None = None
 
     def mutations(self, plan: Plan, slot: int) -> Sequence[int]:
         """Places of the mutations by which the parent at that place has children."""

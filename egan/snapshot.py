@@ -45,7 +45,8 @@ def start(world: World) -> State:
         unpack({**pack(one), "number": number, "parent": -1, "mutation": "initial"})
         for number, one in enumerate(chosen)
     ]
-    for heir in heirs:  # their averages begin anew
+    for heir in heirs:  # their averages begin anew, and landmarks are another run's
+        heir.behaviour = ()
         heir.rates = heir.rates if world.plan.adaptation else {}
         heir.average = heir.weights.clone() if world.config.population.average else None
     weights = clipped(old.environment.weights, world.config.environment.clip)
@@ -75,6 +76,7 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
         "population": [pack(one) for one in state.population],
         "archive": [pack(one) for one in state.archive],
         "hall": [dict(vars(one)) for one in state.hall],
+        "behaviours": [list(each) for each in state.behaviours],
         "refuge": state.refuge
         and {
             **vars(state.refuge),
@@ -106,6 +108,7 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
         history=[(name, gain) for name, gain in saved.get("history", ())],
         archive=_individuals(game, saved.get("archive", ())),
         hall=[_past(game, each) for each in saved.get("hall", ())],
+        behaviours=[tuple(each) for each in saved.get("behaviours", ())],
         refuge=refuge and Refuge(**{
             **refuge,
             "population": _individuals(game, refuge["population"]),

@@ -43,6 +43,7 @@ class State:
         history: what mutations gained lately, where their choice reads it.
         archive: the fittest of earlier generations, for a mixture of generators.
         hall: discriminators that earlier generations met, which judge too; without moments.
+        behaviours: of the fittest of earlier generations, where novelty is read.
         refuge: where the run goes back to when the population collapses.
         revivals: after which generations it did, and to which.
     """
@@ -54,6 +55,7 @@ class State:
     history: History = field(default_factory=list)
     archive: list[Individual] = field(default_factory=list)
     hall: list[Environment] = field(default_factory=list)
+    behaviours: list[tuple[float, ...]] = field(default_factory=list)
     refuge: Refuge | None = None
     revivals: list[tuple[int, int]] = field(default_factory=list)
 

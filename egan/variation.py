@@ -11,7 +11,7 @@ from torch import Tensor
 
 from egan.optimizer import adam, fresh_moments
 from egan.perturbations import Perturbation, gradient_noise
-from egan.scene import INHERITED, Member
+from egan.scene import INHERITED, Member, Plan
 from populations.individual import Fitness, Individual, Moments, finite_moments, soundness
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -116,6 +116,7 @@ def anew(individual: Individual) -> Individual:
         fitness=Fitness(),
         total=math.nan,
         cases=(),
+        behaviour=(),
         judged_on=0,
         finite=None,
         evidence=None,
@@ -148,14 +149,15 @@ def _copied(moments: Mapping[str, Moments]) -> dict[str, Moments]:
 
 
 def settle_fitness(
-    children: Sequence[Individual], found: Sequence[Sequence[Tensor]], gamma: float
+    children: Sequence[Individual], found: Sequence[Sequence[Tensor]], plan: Plan
 ) -> None:
     """Give children their fitness, and note whether they are finite, in one transfer to the host.
 
     Args:
         children: with weights and moments.
-        found: quality, diversity and cases of each, scalars; empty where nobody is judged.
-        gamma: weight of diversity.
+        found: quality, diversity, cases and behaviour of each, scalars; empty where nobody is
+            judged.
+        plan: how they were judged.
     """
     sound = _soundness(children)
     rows = [torch.stack([*each]) for each in found]
@@ -164,7 +166,8 @@ def settle_fitness(
     for child, (finite, *row) in zip(children, table, strict=True):
         child.finite = bool(finite)
         if row:
-            child.judged(row[0], row[1], gamma, tuple(row[2:]))
+            cases, behaviour = row[2 : 2 + plan.cases], row[2 + plan.cases :]
+            child.judged(row[0], row[1], plan.gamma, cases, behaviour)
 
 
 def note_finite(children: Sequence[Individual]) -> None:

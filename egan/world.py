@@ -72,6 +72,11 @@ class World:
         """Past discriminators that judge too, when the run has got far enough to have so many."""
         return self.config.environment.hall if self.operators.judged else 0
 
+    @property
+    def archive(self) -> int:
+        """Earlier generations of which behaviours are kept."""
+        return self.config.fitness.archive if self.plan.judges_by("past") else 0
+
     def settle(self, environment: Environment) -> Environment:
         """The environment as a generation's children will meet it."""
         return settle(self.plan.game.discriminator, environment)
@@ -174,8 +179,16 @@ class World:
             environment, left, known, generation, lr,
             None if seen else beside, seen, self.operators.chosen(state.history, generation),
             self._lr(self.config.environment.lr, generation),
-            state.hall,
+            state.hall, self._past(state),
         )  # fmt: skip
+
+    def _past(self, state: State) -> Tensor | None:
+        """Behaviours of parents and of earlier generations, where diversity reads them."""
+        if not self.plan.judges_by("past"):
+            return None
+        known = [*state.behaviours, *(one.behaviour for one in state.population)]
+        rows = [each for each in known if each]  # nobody has judged the first parents
+        return torch.tensor(rows, device=self.device).reshape(-1, self.config.fitness.landmarks)
 
     def _look(
         self, environment: Environment, names: tuple[str, ...], real: Tensor, generation: int

@@ -45,6 +45,7 @@ class Individual:
         total: the scalar that selection by total fitness reads; nan until judged.
         cases: fitness on each group of the samples, the same groups for all individuals of a
             generation; empty where it is not taken apart.
+        behaviour: what it does, as numbers that tell individuals apart; empty where nobody looked.
         judged_on: samples that it was judged on.
         finite: whether all its numbers are finite; None where nobody looked; never saved.
         evidence: what judging it left for others to learn from; never saved.
@@ -61,19 +62,25 @@ class Individual:
     fitness: Fitness = field(default_factory=Fitness)
     total: float = math.nan
     cases: tuple[float, ...] = ()
+    behaviour: tuple[float, ...] = ()
     judged_on: int = 0
     finite: bool | None = None
     evidence: Any = None
 
     def judged(
-        self, quality: float, diversity: float, gamma: float, cases: Sequence[float] = ()
+        self,
+        quality: float,
+        diversity: float,
+        gamma: float,
+        cases: Sequence[float] = (),
+        behaviour: Sequence[float] = (),
     ) -> None:
         """Record the fitness; one that is not finite stays invalid and is never selected."""
         total = quality + gamma * diversity if gamma else quality
-        if all(map(math.isfinite, (quality, diversity, total, *cases))):
+        if all(map(math.isfinite, (quality, diversity, total, *cases, *behaviour))):
             self.fitness.values = (quality, diversity)
             self.total = total
-            self.cases = tuple(cases)
+            self.cases, self.behaviour = tuple(cases), tuple(behaviour)
 
 
 def pack(individual: Individual) -> dict[str, Any]:

@@ -74,6 +74,24 @@ def rank(children: Sequence[Individual], count: int) -> Population:
     return _spin(children, [2 - PRESSURE + 2 * (PRESSURE - 1) * each for each in ranks], count)
 
 
+def elites(children: Sequence[Individual], count: int) -> Population:
+    """The fittest of each cell of behaviours, and then the fittest of the others (MAP-Elites).
+
+    Mouret and Clune (2015). The cell of a child is the largest entry of its behaviour; of more
+    cells than `count` those of the fittest are kept. The population is the archive: where parents
+    compete, an elite is judged again in every generation, until a child of its cell is fitter.
+    """
+    ranked = best(children, len(children))
+    cells = [_cell(child) for child in ranked]
+    order = sorted(range(len(ranked)), key=lambda place: cells[place] in cells[:place])
+    return [ranked[place] for place in order[:count]]
+
+
+def _cell(child: Individual) -> int:
+    """The place of the largest entry of the child's behaviour; -1 where nobody looked."""
+    return max(range(len(child.behaviour)), key=child.behaviour.__getitem__, default=-1)
+
+
 def chained(children: Sequence[Individual], count: int) -> Population:
     """Each parent's last accepted child: one mutation after the other, accepted if fitter.
 
@@ -119,15 +137,15 @@ class Selection(NamedTuple):
     Attributes:
         choose: of children, how many.
         reads_fitness: otherwise none is computed.
-        needs: beside the total fitness: "diversity" as an objective of its own, or the "cases" of
-            `Individual`.
+        needs: beside the total fitness: "diversity" as an objective of its own, or the "cases" or
+            the "behaviour" of `Individual`.
         chain: whether a parent's children are made and accepted one after the other, so that one
             of them at most is left to survive.
     """
 
     choose: Callable[[Sequence[Individual], int], Population]
     reads_fitness: bool = True
-    needs: Literal["", "diversity", "cases"] = ""
+    needs: Literal["", "diversity", "cases", "behaviour"] = ""
     chain: bool = False
 
 
@@ -138,6 +156,7 @@ selections: dict[str, Selection] = {
     "roulette": Selection(roulette),
     "lexicase": Selection(lexicase, needs="cases"),
     "nsga2": Selection(nsga2, needs="diversity"),
+    "map-elites": Selection(elites, needs="behaviour"),
     "chain": Selection(chained, chain=True),
     "random": Selection(at_random, reads_fitness=False),
 }

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egan.engines.judging import Found, cases, fitness, judging_noise, judging_precision
+from egan.engines.judging import Found, judging_noise, judging_precision, verdict
 from egan.environment import Half
 from egan.losses import value
 from egan.networks.stack import Stack, member, stacked
@@ -120,7 +120,7 @@ def _fitness(each: Member, samples: Tensor, views: Sequence[Tensor], half: Half 
     index = 0 if plan.shared_noise else each.individual.number
     gradient = half.gradient if half else None
     with seeded(plan.seed, scene.generation, "judging", index):
-        return [*fitness(plan, scene, samples, views, gradient), *cases(plan, views)]
+        return verdict(plan, scene, samples, views, gradient)
 
 
 def _judging_noise(each: Member) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from egan.behaviours import behaviour
 from egan.environment import Half
 from egan.fitness import SEEN
 from egan.kernels import run
@@ -22,7 +23,7 @@ from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
 Found = Sequence[Tensor]
-"""Quality, diversity and cases (see `Individual`), scalars."""
+"""Quality, diversity, cases and behaviour (see `Individual`), scalars."""
 Shown = tuple[Tensor, Tensor, Half | None]
 """Samples, their logits and, where it is wanted, the fake half of the objective on them; of an
 objective that does not separate, the whole."""
@@ -54,8 +55,7 @@ def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[
             ((samples, logits, half),) = _show(plan, child, scene, noise)
         child.judged_on = plan.samples
         views = [logits, *seen_before(plan, scene, samples, child.number)]
-        pair = fitness(plan, scene, samples, views, half.gradient if half else None)
-        found.append([*pair, *cases(plan, views)])
+        found.append(verdict(plan, scene, samples, views, half.gradient if half else None))
         if plan.keeps == JUDGED:
             child.evidence = Evidence(samples, half if plan.halves else None)
     return found
@@ -160,14 +160,14 @@ def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Te
     return samples, logits.detach(), Half(value.detach(), gradient, game.discriminator.buffers())
 
 
-def fitness(
+def verdict(
     plan: Plan,
     scene: Scene,
     samples: Tensor,
     views: Sequence[Tensor],
     gradient: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Quality and diversity; only quality is judged by the hall of fame too.
+) -> Found:
+    """All that judging a child finds; only quality is judged by the hall of fame too.
 
     Args:
         plan: how.
@@ -177,10 +177,27 @@ def fitness(
         gradient: of the whole objective, or of its fake half where the scene has the real one; None
             where diversity reads none.
     """
+    shares = None if plan.landmarks is None else behaviour(samples, plan.landmarks)
+    pair = fitness(plan, scene, samples, views, gradient, shares)
+    return [*pair, *cases(plan, views), *(() if shares is None else shares)]
+
+
+def fitness(
+    plan: Plan,
+    scene: Scene,
+    samples: Tensor,
+    views: Sequence[Tensor],
+    gradient: Tensor | None,
+    shares: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Quality and diversity; the arguments are those of `verdict`, and the child's behaviour."""
     mean = quality(plan, views)
     if not plan.gamma:
         return mean, torch.zeros_like(mean)
-    seen = {"fake": samples, "real": scene.real, "gradient": gradient}
+    seen = {
+        "fake": samples, "real": scene.real, "gradient": gradient,
+        "behaviour": shares, "past": scene.past,
+    }  # fmt: skip
     if gradient is not None and scene.real_half:
         seen["gradient"] = scene.real_half.gradient + gradient
     known = {name: each for name, each in seen.items() if each is not None}

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from egan.engines.judging import (
     Found,
-    cases,
-    fitness,
     judging_noise,
     judging_precision,
     seen_before,
+    verdict,
 )
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import look
@@ -90,7 +89,7 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> Found:
     if plan.keeps == JUDGED:
         child.evidence = Evidence(fake, None)
     views = [logits.detach(), *seen_before(plan, scene, fake, child.number)]
-    return [*fitness(plan, scene, fake, views, gradient), *cases(plan, views)]
+    return verdict(plan, scene, fake, views, gradient)
 
 
 def _slope(plan: Plan, scene: Scene, logits: Tensor) -> Tensor:

@@ -302,6 +302,11 @@ WAYS = {
     "lexicase": {"population": {"selection": "lexicase", "mu": 2}},
     "energy distance": {"fitness": {"diversity": "energy-distance", "gamma": 1.0}},
     "coverage alone": {"fitness": {"quality": "none", "diversity": "coverage"}},
+    "novelty": {"fitness": {"diversity": "novelty", "gamma": 1.0, "archive": 2}},
+    "elites": {
+        "population": {"selection": "map-elites", "mu": 2, "parents": "compete"},
+        "fitness": {"landmarks": 4},
+    },
     "ranks": {"fitness": {"combination": "ranks"}, "population": {"mu": 2}},
     "revival": {"population": {"revival": 0.99, "revival_every": 1}},
     "hall of fame": {
@@ -344,6 +349,7 @@ def test_every_engine_breeds_as_the_reference_does(make, engine, way):
         close(one.weights, two.weights, 0.05)
         assert two.total == pytest.approx(one.total, rel=1e-4, nan_ok=True)
         assert two.cases == pytest.approx(one.cases, rel=1e-4)
+        assert two.behaviour == pytest.approx(one.behaviour)
         assert two.rates == one.rates
     for one, two in zip(expected.again, found.again, strict=True):
         assert two.total == pytest.approx(one.total, rel=1e-4, nan_ok=True)
@@ -361,7 +367,9 @@ def test_every_way_gives_in_processes_and_after_a_checkpoint_what_it_gives_at_on
         assert torch.equal(one.weights, other.weights)
         assert one.number == other.number
         assert one.rates == other.rates
+        assert one.behaviour == other.behaviour
     assert after.history == states[-1].history
+    assert after.behaviours == states[-1].behaviours
 
 
 def nearness(fake, real):

@@ -16,9 +16,9 @@ from populations.selection import Selection, best, resolve, select, selections
 REPEATS = 30  # of selections that draw
 
 
-def child(number, quality, diversity=0.0, gamma=1.0, cases=()):
+def child(number, quality, diversity=0.0, gamma=1.0, cases=(), behaviour=()):
     one = Individual(torch.zeros(2), number=number)
-    one.judged(quality, diversity, gamma, cases)
+    one.judged(quality, diversity, gamma, cases, behaviour)
     return one
 
 
@@ -65,6 +65,7 @@ def broken_fitness():
         child(203, 9.0, math.nan, gamma=0.0),
         child(205, 9.0, 9.0, cases=(9.0, math.nan)),
         child(206, 9.0, 9.0, cases=(math.inf, 9.0)),
+        child(207, 9.0, 9.0, behaviour=(math.nan, 0.5)),
         Individual(torch.zeros(2), number=204),
     ]
 
@@ -197,6 +198,23 @@ def test_lexicase_takes_those_within_the_median_absolute_deviation_for_equals():
     assert set(counts) == {1}
 
 
+def test_map_elites_keeps_the_fittest_of_each_cell_where_truncation_loses_whole_cells():
+    # Cells 0, 1 and 2; whoever is fittest in cells 1 and 2 is less fit than all of cell 0.
+    behaviours = [(5, 3, 2), (6, 4, 0), (9, 1, 0), (0, 6, 4), (1, 5, 4), (2, 3, 5), (0, 1, 9)]
+    totals = [7, 9, 8, 2, 3, 1, 0]
+    pairs = zip(totals, behaviours, strict=True)
+    children = [child(number, total, behaviour=each) for number, (total, each) in enumerate(pairs)]
+    assert numbers(choose("best", children, 3)) == [1, 2, 0]
+    assert numbers(choose("map-elites", children, 3)) == [1, 4, 5]
+    assert numbers(choose("map-elites", children, 2)) == [1, 4]
+    assert numbers(choose("map-elites", children, 5)) == [1, 4, 5, 2, 0]
+
+
+def test_map_elites_takes_those_whose_behaviour_nobody_saw_for_one_cell():
+    children = [child(0, 3.0), child(1, 4.0), child(2, 1.0, behaviour=(0.0, 1.0)), child(3, 2.0)]
+    assert numbers(choose("map-elites", children, 2)) == [1, 2]
+
+
 def test_lexicase_reads_the_total_of_children_judged_on_no_groups():
     children = [child(number, quality) for number, quality in enumerate((0.0, 1.0, 9.0, 0.5))]
     assert numbers(choose("lexicase", children, 3)) == [2, 2, 2]
@@ -240,7 +258,7 @@ def test_rank_reads_no_scale_and_roulette_does():
 
 def test_selections_that_need_more_than_the_total_say_so():
     needs = {name: each.needs for name, each in selections.items() if each.needs}
-    assert needs == {"lexicase": "cases", "nsga2": "diversity"}
+    assert needs == {"lexicase": "cases", "nsga2": "diversity", "map-elites": "behaviour"}
     assert all(selections[name].reads_fitness for name in needs)
 
 
