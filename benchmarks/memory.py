@@ -96,11 +96,12 @@ def apart(function: Any, *arguments: Any) -> Row:
 def main() -> None:
     """Measure, print the tables and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parents", type=int, nargs="*", default=list(PARENTS))
     parser.add_argument("--generations", type=int, default=50_000, help="of the long run")
     arguments = parser.parse_args()
     if arguments.generations < 2 * FIRST:
         parser.error(f"--generations must be at least {2 * FIRST}.")
-    rows = [apart(peak, mu) for mu in PARENTS]
+    rows = [apart(peak, mu) for mu in arguments.parents]
     print("| parents | peak, MB | population | kept gradients | rest |\n|---|---|---|---|---|")
     for row in rows:
         numbers = [f"{row[name]:,.0f}" for name in ("peak", "population", "gradients", "rest")]
