@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -239,17 +240,28 @@ def check_sight(config: Config, plan: Plan, data: Data) -> None:
             plan.game.features(real)
     whole = plan.objective.whole
     if whole and plan.judges_by("gradient"):
-        own = config.fitness.real == "own"
-        count = plan.samples if own else config.environment.batch
-        try:
-            rows = count // packing, plan.samples // packing
-            whole(real=torch.zeros(rows[0], 1), fake=torch.zeros(rows[1], 1))
-        except Exception as error:  # whatever a user's objective raises
-            name = spell(config.environment.objective)
-            raise UsageError(
-                f"the objective {name!r} cannot judge {plan.samples} fakes beside {count} real "
-                f"samples: {describe_error(error)}."
-            ) from error
+        real, fake = (torch.zeros(each // packing, 1) for each in _judged(config, plan))
+        name = f"the objective {spell(config.environment.objective)!r}"
+        _judging(name, config, plan, partial(whole, real=real, fake=fake))
+
+
+def _judged(config: Config, plan: Plan) -> tuple[int, int]:
+    """Real samples and fakes in judging."""
+    own = config.fitness.real == "own"
+    return plan.samples if own else config.environment.batch, plan.samples
+
+
+def _judging(name: str, config: Config, plan: Plan, attempt: Callable[[], Any]) -> Any:
+    """What a first attempt at judging gives."""
+    real, fakes = _judged(config, plan)
+    try:
+        with seeded(0, 0, "trial"):
+            return attempt()
+    except Exception as error:  # whatever a function of a user raises
+        raise UsageError(
+            f"{name} cannot judge {fakes} fakes beside {real} real samples: "
+            f"{describe_error(error)}."
+        ) from error
 
 
 def check_diversity(config: Config, plan: Plan, data: Data) -> None:
@@ -262,26 +274,19 @@ def check_diversity(config: Config, plan: Plan, data: Data) -> None:
             f"the diversity {name!r} cannot be judged on parts of the samples: fitness.race or "
             "fitness.gamma must be 0."
         )
-    count = plan.samples if ways.real == "own" else config.environment.batch
     real, fake = (
         data.draw(each, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
-        for each in (count, plan.samples)
+        for each in _judged(config, plan)
     )
     seen = {"fake": fake, "real": real}
     if plan.landmarks is not None:
         shares = behaviour(fake, plan.landmarks)
         seen |= {"behaviour": shares, "past": shares[None]}
-    try:
-        with seeded(0, 0, "trial"):
-            found = float(value(plan.diversity, seen, SEEN))
-    except Exception as error:  # whatever a user's diversity raises
-        raise UsageError(
-            f"the diversity {name!r} cannot judge {plan.samples} fakes beside {count} real "
-            f"samples: {describe_error(error)}."
-        ) from error
+    judge = partial(value, plan.diversity, seen, SEEN)
+    found = float(_judging(f"the diversity {name!r}", config, plan, judge))
     if not isfinite(found):
         raise UsageError(
-            f"the diversity {name!r} of {plan.samples} samples beside {count} real ones is "
+            f"the diversity {name!r} of {len(fake)} samples beside {len(real)} real ones is "
             f"{found}: it may need more (fitness.samples)."
         )
 
