@@ -33,6 +33,7 @@ setup(
         "pyyaml>=6",
         "scikit-learn>=1.4",
         "scipy>=1.11",
+        "threadpoolctl>=3",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -55,6 +55,11 @@ FUNCTIONS: dict[str, tuple[str, Mapping[str, Any], Callable[[Any], Any]]] = {
     "choices": ("Choice among mutations", choices, lambda entry: entry.choose),
     "crossovers": ("Crossover", crossovers, lambda entry: entry.cross),
 }
+OF_BASE = {
+    "objectives: minimax", "qualities: probability", "combinations: sum", "selections: best",
+    "choices: all",
+}  # fmt: skip
+SHOWN = {each for arm in ARMS.values() for each in arm.shows}
 HEAD = f"""# Operators
 
 Every operator by the name that the configuration and the command line use (`egan list`), with its
@@ -72,7 +77,7 @@ test over the pairs says p < {LEVEL}; **harmful**: above {CLEAR}, likewise; **no
 ratio lies between; **undecided**: it does not, and the runs differ too much, or are too few, for
 the test. p is not corrected for the {len(ARMS)} arms, so some of the verdicts are luck. The best
 ten arms are run again with ten other seeds. All of it is about short runs of small networks on two
-sets of points; it is no verdict on images.
+sets of points; it is no verdict on images (augmentations need images, and are not screened).
 """
 
 
@@ -136,15 +141,18 @@ def _text(function: Any) -> tuple[str, str]:
 def _found(rows: list[Row], shown: str) -> tuple[str, str]:
     """Cost, and what each arm that shows an operator says of it."""
     arms = [arm for arm, each in ARMS.items() if shown in each.shows and distances(rows, arm)]
+    if shown in OF_BASE:
+        return "1.00", "the base has it"
     if not arms:
-        return "", ""
+        return "", "" if shown in SHOWN else "not screened"
     seen = []
     for arm in arms:
         ratio, p, pairs = ratio_to_base(rows, arm)
         said = f"{verdict(rows, arm)} ({ratio:.2f}, p {p:.3f}, {pairs} runs)"
         seen.append(f"{arm}: {said}" if len(arms) > 1 else said)
-    costs = dict.fromkeys(f"{cost_ratio(rows, arm):.2f}" for arm in arms)
-    return " to ".join(sorted(costs)) if len(costs) < 3 else "", "; ".join(seen)
+    costs = [cost_ratio(rows, arm) for arm in arms]
+    ends = dict.fromkeys(f"{end(costs):.2f}" for end in (min, max))
+    return " to ".join(ends), "; ".join(seen)
 
 
 def _settings() -> list[str]:

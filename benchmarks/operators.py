@@ -124,6 +124,7 @@ def _penalties() -> Iterator[tuple[str, Arm]]:
         ("packing 2", "environment", "packing", 2),
         ("packing 4", "environment", "packing", 4),
         ("spectral norm", "networks", "spectral_norm", True),
+        ("no average", "population", "average", 0.0),
         ("two discriminators", "networks", "discriminators", 2),
         ("hall of fame of 4", "environment", "hall", 4),
         ("revival 0.5", "population", "revival", 0.5),

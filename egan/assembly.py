@@ -48,12 +48,13 @@ from populations.selection import Selection, resolve
 LOGGER = logging.getLogger("egan")
 
 
-def make_world(config: Config, source: Any = None) -> World:
+def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
     """Build all that a configuration names, and try each part once on the others.
 
     Args:
         config: what to build.
         source: data given in Python, which `config.data` only describes.
+        tell: whether to log what is questionable.
 
     Raises:
         UsageError: a name is unknown, a device is missing, or parts do not fit each other.
@@ -68,7 +69,7 @@ def make_world(config: Config, source: Any = None) -> World:
     check_selection(config, selection, choice)
     check_judge(config, data)
     try_on(make_game(config, data.shape, str(device)), data, config.environment.packing)
-    landmarks = _landmarks(config, data, selection)
+    landmarks = _landmarks(config, data, selection, choice)
     make = partial(make_plan, config, data.shape, selection, choice, landmarks)
     shared = Shared(make, str(device))
     plan = shared.get()
@@ -83,7 +84,7 @@ def make_world(config: Config, source: Any = None) -> World:
     check_revival(world)
     if engines[config.execution.engine].compiles:
         check_compiled(world)
-    for sentence in doubts(config, plan):
+    for sentence in doubts(config, plan) if tell else ():
         LOGGER.warning(sentence)
     if not free:
         return world
@@ -114,12 +115,11 @@ def _penalties(config: Config) -> list[tuple[float, Any]]:
     return [(weight, penalty) for weight, penalty in pairs if weight]
 
 
-def _landmarks(config: Config, data: Data, selection: Selection) -> Tensor | None:
+def _landmarks(config: Config, data: Data, selection: Selection, choice: Choice) -> Tensor | None:
     """Of the data, where behaviours are read."""
-    novel = config.fitness.gamma and {"behaviour", "past"}.intersection(
-        reads(_diversity(config), SEEN)
-    )
-    if not novel and selection.needs != "behaviour":
+    read = reads(_diversity(config), SEEN) if config.fitness.gamma else ()
+    wanted = {"behaviour", "past"}.intersection(read) or selection.needs == "behaviour"
+    if not wanted or not _judged(config, selection, choice):
         return None
     return find_landmarks(data, config.fitness.landmarks, config.seed)
 
@@ -143,6 +143,14 @@ def _read(kind: str, name: Any, function: Any, readable: tuple[str, ...]) -> tup
         raise UsageError(f"the {kind} {spell(name)!r}: {error}.") from error
 
 
+def _judged(config: Config, selection: Selection, choice: Choice) -> bool:
+    """Whether anything reads the fitness of children."""
+    variation, population = config.variation, config.population
+    count = len(variation.mutations) if choice == choices["all"] else variation.children
+    several = count > 1 or population.parents == "compete" or population.crossover is not None
+    return (several and selection.reads_fitness) or choice.reads_gains
+
+
 def make_plan(
     config: Config,
     shape: tuple[int, ...],
@@ -157,10 +165,6 @@ def make_plan(
     losses = list({
         id(move): move for each in moves for move in each if not perturbs(move)
     }.values())  # fmt: skip
-    count = len(moves) if choice == choices["all"] else variation.children
-    compete = config.population.parents == "compete"
-    crossover = config.population.crossover is not None
-    to_select = (count > 1 or compete or crossover) and selection.reads_fitness
     lookup("engine", config.execution.engine, engines)
     game = make_game(config, shape, device)
     traits = find_traits(game, shape, config.environment.packing)
@@ -183,17 +187,17 @@ def make_plan(
         quality=lookup("quality", judging.quality, qualities),
         objective=_objective(config),
         gamma=judging.gamma,
-        samples=judging.samples if to_select or choice.reads_gains else 0,
+        samples=judging.samples if _judged(config, selection, choice) else 0,
         shared_noise=judging.shared_noise,
         precision=getattr(torch, judging.precision),
         race=judging.race,
         chunks=judging.chunks,
         keeps=config.environment.fakes,
-        parents_too=choice.reads_gains or compete,
+        parents_too=choice.reads_gains or config.population.parents == "compete",
         chain=selection.chain,
         diversity=_diversity(config),
-        landmarks=None if landmarks is None else landmarks.to(device),
-        crossovers=config.population.crossovers if crossover else 0,
+        landmarks=None if landmarks is None else landmarks.to(game.generator.vector),
+        crossovers=config.population.crossovers if config.population.crossover else 0,
         cases=judging.groups if selection.needs == "cases" else 0,
         strength=variation.strength,
         gradient_noise=variation.gradient_noise,

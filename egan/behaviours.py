@@ -9,10 +9,12 @@ have no part in them: they mean the same in every generation.
 from __future__ import annotations
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from egan.data import Data
+from egan.fitness import zero
 from populations.errors import UsageError
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -21,7 +23,7 @@ READ = 2_000  # real samples among which landmarks are found
 
 
 def find_landmarks(data: Data, count: int, seed: int) -> Tensor:
-    """Centres of the k-means cells of real samples, (count, *shape).
+    """The real samples that are nearest to the centres of their k-means cells, (count, *shape).
 
     Args:
         data: from which samples are drawn.
@@ -32,6 +34,7 @@ def find_landmarks(data: Data, count: int, seed: int) -> Tensor:
         UsageError: there are fewer different samples than landmarks.
     """
     from sklearn.cluster import KMeans
+    from sklearn.metrics import pairwise_distances_argmin
 
     with seeded(seed, 0, "landmarks"):  # data of one's own may draw as they like
         real = data.draw(max(READ, count), keyed(seed, 0, "landmarks")).cpu()
@@ -42,8 +45,11 @@ def find_landmarks(data: Data, count: int, seed: int) -> Tensor:
             f"{data.name} are different: it must not be above that."
         )
     state = int(torch.randint(2**31, (), generator=keyed(seed, 0, "landmark centres")))
-    cells = KMeans(count, n_init=1, random_state=state).fit(real.flatten(1).double().numpy())
-    return torch.from_numpy(cells.cluster_centers_).to(real.dtype).reshape(-1, *real.shape[1:])
+    rows = different.double().numpy()
+    with threadpool_limits(1):  # sums in another order would move the centres
+        cells = KMeans(count, n_init=1, random_state=state).fit(rows)
+        nearest = pairwise_distances_argmin(cells.cluster_centers_, rows)
+    return different[nearest].reshape(count, *real.shape[1:])
 
 
 def behaviour(samples: Tensor, landmarks: Tensor) -> Tensor:
@@ -58,4 +64,4 @@ def behaviour(samples: Tensor, landmarks: Tensor) -> Tensor:
     """
     nearest = torch.cdist(samples.flatten(1), landmarks.flatten(1)).argmin(dim=1)
     shares = one_hot(nearest, len(landmarks)).to(samples.dtype).mean(dim=0)
-    return shares + (samples - samples).mean()
+    return shares + zero(samples)

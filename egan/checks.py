@@ -18,6 +18,7 @@ from egan.engines import engines
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
 from egan.fitness import NEAREST, SEEN, qualities
+from egan.fitness import diversity as flatness
 from egan.losses import SAME, Objective, objectives, value
 from egan.networks import packed
 from egan.optimizer import fresh_moments
@@ -82,7 +83,7 @@ def doubts(config: Config, plan: Plan) -> list[str]:
         found.append("environment.lazy is above 1, and there are no penalties (or all are 0).")
     if config.environment.hall and not plan.samples:
         found.append("environment.hall keeps discriminators that judge, and nobody is judged.")
-    if resolve(config.population.selection).needs == "behaviour":
+    if plan.samples and resolve(config.population.selection).needs == "behaviour":
         found += _doubts_about_elites(config)
     if plan.cases and plan.gamma:
         found.append(
@@ -93,21 +94,18 @@ def doubts(config: Config, plan: Plan) -> list[str]:
 
 
 def _doubts_about_elites(config: Config) -> list[str]:
-    population, found = config.population, []
-    name = spell(population.selection)
-    if population.mu < config.fitness.landmarks:
-        found.append(
-            f"{name} has {config.fitness.landmarks} cells (fitness.landmarks), and the population "
-            f"room for the {population.mu} fittest elites (population.mu)."
-        )
+    population, cells = config.population, config.fitness.landmarks
+    parts = []
+    if population.mu < cells:
+        parts.append(f"population.mu = {cells} (one a landmark)")
     if population.parents == "die":
-        found.append(f"{name} loses its elites: population.parents = 'compete' lets them stay.")
+        parts.append("population.parents = 'compete' (or elites die)")
     if not population.mixture:
-        found.append(
-            f"{name} breeds specialists, of which the run's generator is but one: a mixture "
-            "(population.mixture) joins them."
-        )
-    return found
+        parts.append("population.mixture (or the run's generator is one of them)")
+    if not parts:
+        return []
+    name = spell(population.selection)
+    return [f"{name} breeds one specialist for each part of the data: set {', '.join(parts)}."]
 
 
 def _slope_is_held(config: Config, plan: Plan) -> bool:
@@ -267,27 +265,41 @@ def _judging(name: str, config: Config, plan: Plan, attempt: Callable[[], Any]) 
 def check_diversity(config: Config, plan: Plan, data: Data) -> None:
     """Whether diversity finds what it reads, tried on real samples in the place of fakes."""
     name, ways = spell(config.fitness.diversity), config.fitness
-    if not plan.samples or not plan.gamma or plan.judges_by("gradient"):
+    if not plan.samples or not plan.gamma:
         return
-    if ways.race:
+    if ways.race and plan.diversity is not flatness:
         raise UsageError(
             f"the diversity {name!r} cannot be judged on parts of the samples: fitness.race or "
             "fitness.gamma must be 0."
         )
+    if plan.judges_by("gradient"):
+        return
     real, fake = (
         data.draw(each, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
         for each in _judged(config, plan)
     )
     seen = {"fake": fake, "real": real}
-    if plan.landmarks is not None:
-        shares = behaviour(fake, plan.landmarks)
-        seen |= {"behaviour": shares, "past": shares[None]}
-    judge = partial(value, plan.diversity, seen, SEEN)
-    found = float(_judging(f"the diversity {name!r}", config, plan, judge))
+    if plan.landmarks is None:
+        _check_diverse(config, plan, seen, "it may need more (fitness.samples)")
+        return
+    seen["behaviour"] = behaviour(fake, plan.landmarks)
+    for past in (seen["behaviour"][None], seen["behaviour"][None][:0]):
+        hint = "it may need more (fitness.samples)" if len(past) else "at first there is no past"
+        _check_diverse(config, plan, {**seen, "past": past}, hint)
+
+
+def _check_diverse(config: Config, plan: Plan, seen: dict[str, Tensor], hint: str) -> None:
+    """Whether diversity is a finite number."""
+    name = spell(config.fitness.diversity)
+
+    def judge() -> float:
+        return float(value(plan.diversity, seen, SEEN))
+
+    found = _judging(f"the diversity {name!r}", config, plan, judge)
     if not isfinite(found):
+        real, fakes = _judged(config, plan)
         raise UsageError(
-            f"the diversity {name!r} of {len(fake)} samples beside {len(real)} real ones is "
-            f"{found}: it may need more (fitness.samples)."
+            f"the diversity {name!r} of {fakes} samples beside {real} real ones is {found}: {hint}."
         )
 
 

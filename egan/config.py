@@ -127,11 +127,11 @@ class Judging(Settings, group="fitness"):
     groups: int = setting(8, low=2)
     """Equal groups of the samples (whole packs), whose qualities `lexicase` compares one by one."""
     landmarks: int = setting(16, low=2)
-    """Points of the data (k-means centres), by which of them a child's samples are nearest to its
-    behaviour is told, where novelty or `map-elites` reads it."""
+    """Samples of the data in the middle of its k-means cells. A child's behaviour, which novelty
+    and `map-elites` read, is the share of its samples nearest to each."""
     archive: int = setting(64, low=0)
-    """Earlier generations, spread evenly over the run, from whose fittest's behaviours novelty is
-    measured, beside the parents'."""
+    """Earlier generations, spread evenly over the run, with whose fittest novelty compares a child,
+    beside the parents."""
     samples: int = setting(128, low=1)
     """Samples of each child that are judged, beside as many real ones (but see `real`)."""
     shared_noise: bool = True

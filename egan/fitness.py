@@ -3,8 +3,8 @@
 Qualities read the logits of fakes. Arguments' names say what a diversity reads, of `SEEN`: `fake`
 and `real` are samples, (n, *shape) each, `gradient` is that of the discriminator's objective,
 `behaviour` the share of fakes nearest to each of k landmarks of the data, (k,), and `past` the
-behaviours of parents and of earlier generations, (m, k) (`losses.reads` finds out, `losses.value`
-calls). Combinations make totals of both.
+behaviours of parents and of earlier generations, (m, k), in the first generation none, m = 0
+(`losses.reads` finds out, `losses.value` calls). Combinations make totals of both.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def kernel_distance(fake: Tensor, real: Tensor) -> Tensor:
     within, beyond, across = (
         (-each.square() / scale).exp().mean() for each in (inside, outside, _distances(fake, real))
     )
-    return (2 * across - within - beyond).to(fake.dtype) + _zero(fake)
+    return (2 * across - within - beyond).to(fake.dtype) + zero(fake)
 
 
 def coverage(fake: Tensor, real: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def coverage(fake: Tensor, real: Tensor) -> Tensor:
     # The nearest of a sample's neighbours is itself.
     radius = _distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
     covered = _distances(fake, real).amin(0) <= radius
-    return covered.to(fake.dtype).mean() + _zero(fake)
+    return covered.to(fake.dtype).mean() + zero(fake)
 
 
 def _distances(left: Tensor, right: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def _pair_distances(samples: Tensor) -> Tensor:
     return _distances(samples, samples)[row, column]
 
 
-def _zero(samples: Tensor) -> Tensor:
+def zero(samples: Tensor) -> Tensor:
     """0, or NaN where a sample is not finite."""
     return (samples - samples).mean()
 
@@ -168,17 +168,18 @@ def novelty(behaviour: Tensor, past: Tensor) -> Tensor:
     """Mean distance to the 15 nearest behaviours of parents and of earlier generations.
 
     Lehman and Stanley (2011), Eq. 1. The distance is the total variation between the two shares:
-    how many of the samples lie elsewhere.
+    how many of the samples lie elsewhere. A parent that competes with its children is measured from
+    its own past too.
 
     Args:
         behaviour: of the child.
-        past: fewer than 15 are all read; 0 where there are none.
+        past: fewer than 15 are all read; where there are none all are equally novel, 0.
 
     Returns:
         A scalar in [0, 1].
     """
     if not len(past):
-        return behaviour.sum() - behaviour.sum()
+        return behaviour.new_zeros(())
     distances = (behaviour - past).abs().sum(dim=1) / 2
     return distances.topk(min(NEIGHBOURS, len(past)), largest=False).values.mean()
 

@@ -110,9 +110,9 @@ def reverse_kl(fake: Tensor) -> Tensor:
 def forward_kl(fake: Tensor) -> Tensor:
     """-E e^s: forward KL, which covers modes; above logit 10 its tangent.
 
-    Goodfellow (2016, NIPS tutorial), section 3.2.5: under a minimax discriminator at its optimum
-    this weighs a fake by p_data / p_fake, as maximum likelihood would. Range (-inf, 0); derivative
-    -e^min(s, 10) per sample.
+    Goodfellow (2016, NIPS tutorial), section 3.2.4, without its factor 1/2: under a minimax
+    discriminator at its optimum this weighs a fake by p_data / p_fake, as maximum likelihood
+    would. Range (-inf, 0); derivative -e^min(s, 10) per sample.
     """
     return -_exponential(fake).mean()
 

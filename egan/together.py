@@ -39,7 +39,10 @@ def make_worlds(config: Config, seeds: Sequence[int], source: Any = None) -> lis
             f"execution.engine is {config.execution.engine!r}: seeds in step are bred by 'batched'."
         )
     config = with_engine(config, OTHER)
-    return [make_world(replace(config, seed=seed), source) for seed in seeds]
+    return [
+        make_world(replace(config, seed=seed), source, tell=place == 0)
+        for place, seed in enumerate(seeds)
+    ]
 
 
 def evolve_together(

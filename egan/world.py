@@ -187,7 +187,7 @@ class World:
         if not self.plan.judges_by("past"):
             return None
         known = [*state.behaviours, *(one.behaviour for one in state.population)]
-        rows = [each for each in known if each]  # nobody has judged the first parents
+        rows = [each for each in dict.fromkeys(known) if each]  # the first parents have none
         return torch.tensor(rows, device=self.device).reshape(-1, self.config.fitness.landmarks)
 
     def _look(

@@ -74,9 +74,9 @@ def test_probability_under_a_relativistic_objective_is_named(said):
     ({"environment": {"lazy": 4, "penalties": {"r1": 0.0, "r2": 0.0}}}, "there are no penalties"),
     ({"environment": {"hall": 2}, "population": {"selection": "random"}}, "nobody is judged"),
     ({"population": {"selection": "lexicase"}}, "reads quality alone"),
-    ({"population": {"selection": "map-elites"}}, "16 cells"),
-    ({"population": {"selection": "map-elites"}}, "parents = 'compete' lets them stay"),
-    ({"population": {"selection": "map-elites"}}, "specialists"),
+    ({"population": {"selection": "map-elites"}},
+     "set population.mu = 16 (one a landmark), population.parents = 'compete' (or elites die), "
+     "population.mixture"),
 ])  # fmt: skip
 def test_what_is_hardly_meant_is_one_line_of_the_log(make, caplog, settings, says):
     make(settings)

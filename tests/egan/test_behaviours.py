@@ -45,11 +45,26 @@ def few_points():
     return torch.arange(5.0).repeat(8)[:, None]
 
 
+def farthest(behaviour, past):
+    """A diversity that forgets that there may be no past."""
+    return (behaviour - past).abs().sum(dim=1).mean()
+
+
+def nearest(behaviour, past):
+    """Likewise, and it raises."""
+    return (behaviour - past).abs().sum(dim=1).min()
+
+
+def own(behaviour, past):
+    """A diversity of one's own."""
+    return (behaviour - past).abs().sum()
+
+
 def test_as_many_landmarks_as_modes_lie_one_on_each():
     ring = make_data("ring", {})
     landmarks = find_landmarks(ring, 8, 0)
     distances = torch.cdist(ring.centres, landmarks)
-    assert float(distances.min(dim=1).values.max()) < 0.05
+    assert float(distances.min(dim=1).values.max()) < 0.02
     assert sorted(distances.argmin(dim=1).tolist()) == list(range(8))
 
 
@@ -97,7 +112,8 @@ def test_novelty_is_measured_from_parents_and_the_fittest_of_generations_over_th
     kept = generations(state.behaviours, 11, 3)
     assert state.behaviours == [fittest[each] for each in kept]
     past = world.scene(state, world.settle(state.environment)).past
-    expected = [*state.behaviours, *(one.behaviour for one in state.population)]
+    known = [*state.behaviours, *(one.behaviour for one in state.population)]
+    expected = list(dict.fromkeys(known))
     torch.testing.assert_close(past, torch.tensor(expected))
     (one, *_) = world.breed(state, world.settle(state.environment)).children
     distances = (past - torch.tensor(one.behaviour)).abs().sum(dim=1) / 2
@@ -123,6 +139,46 @@ def test_elites_hold_every_cell_in_which_a_child_is_born_and_truncation_loses_so
         lost[name] = [cells(each.offspring) - cells(each.survivors) for each in happened]
     assert not any(lost["map-elites"])
     assert any(lost["best"])
+
+
+@pytest.mark.parametrize(("diversity", "says"), [
+    (farthest, "is nan: at first there is no past"),
+    (nearest, "cannot judge 16 fakes beside 16 real samples: IndexError|RuntimeError"),
+])  # fmt: skip
+def test_a_diversity_that_needs_a_past_is_one_sentence_before_the_start(make, diversity, says):
+    with pytest.raises(UsageError, match=says):
+        make({"fitness": {"diversity": diversity}})
+
+
+def test_a_diversity_of_ones_own_reads_behaviours(make):
+    _, state, _ = after(make, 3, {"fitness": {"diversity": own, "quality": "none"}})
+    assert state.population[0].total > 0
+
+
+def test_a_behaviour_that_was_twice_is_in_the_past_once(make):
+    settings = {"population": {"mu": 2, "parents": "compete"}}
+    world, state, _ = after(make, 12, SEARCH, settings)
+    past = world.scene(state, world.settle(state.environment)).past
+    assert len(past.unique(dim=0)) == len(past)
+
+
+@pytest.mark.parametrize("settings", [SEARCH, ELITES])
+def test_networks_in_double_precision_have_behaviours(make, settings):
+    pair = {
+        "generator": lambda: torch.nn.Linear(8, 2).double(),
+        "discriminator": lambda: torch.nn.Linear(2, 1).double(),
+    }
+    _, state, _ = after(make, 2, settings, {"networks": pair})
+    assert sum(state.population[0].behaviour) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("settings", [
+    {"population": {"selection": "random"}}, {"variation": {"mutations": ["heuristic"]}},
+    {"fitness": {"gamma": 0.0, "quality": "logit"}},
+])  # fmt: skip
+def test_where_nobody_reads_behaviours_no_landmarks_are_wanted(make, settings):
+    world, _ = make(SEARCH, settings, {"fitness": {"landmarks": 64}}, source=few_points())
+    assert world.plan.landmarks is None
 
 
 @pytest.mark.parametrize("engine", [name for name in engines if name != "compiled"])

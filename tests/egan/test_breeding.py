@@ -395,6 +395,16 @@ def test_diversity_by_samples_reads_the_judged_ones_and_the_real_batch(make, div
     assert child.total == pytest.approx(quality + 0.5 * variety)
 
 
+def per_dimension(fake):
+    """A diversity that is no scalar."""
+    return fake.std(dim=0)
+
+
+def test_a_diversity_that_is_no_scalar_is_one_sentence(make):
+    with pytest.raises(UsageError, match="per_dimension' cannot judge 16 fakes beside 16 real"):
+        make({"fitness": {"diversity": per_dimension}})
+
+
 def test_without_quality_and_gradient_judging_asks_no_discriminator(make):
     costs = []
     for fitness in ({}, {"quality": "none", "diversity": "energy-distance", "gamma": 1.0}):

@@ -387,6 +387,18 @@ def test_noise_of_their_own_gives_the_references_fitness(make, engine, shared_no
 RACE = {"fitness": {"race": 0.9, "samples": 64, "gamma": 0.1}, "population": {"mu": 2}}
 
 
+def steepness(gradient):
+    """A diversity of one's own, of whose derivative a race knows nothing."""
+    return -gradient.norm()
+
+
+@pytest.mark.parametrize("diversity", [steepness, "energy-distance", "novelty"])
+def test_only_the_papers_diversity_is_judged_on_parts(make, diversity):
+    with pytest.raises(UsageError, match="cannot be judged on parts of the samples"):
+        make(RACE, {"fitness": {"diversity": diversity}})
+    make(RACE, {"fitness": {"diversity": diversity, "gamma": 0.0}})
+
+
 def test_who_wins_a_race_was_judged_in_full_and_as_without_one(make):
     given_up = 0
     plain = {"fitness": {**RACE["fitness"], "race": 0.0}, "population": RACE["population"]}
