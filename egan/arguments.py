@@ -21,6 +21,8 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 jsonargparse.typing.register_type(Names, serializer=list, deserializer=Names)
 
 
+NOT_COMMON = {"data", "data_options", "seed", "generations", "horizon", "init_from", "records"}
+"""Settings that are not the same for all arms of a study, or that a study has its own way for."""
 PENALTY = "--environment.penalties."  # what follows is a penalty's name
 
 
@@ -64,6 +66,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         "resume": _resume_parser(),
         "sample": _sample_parser(),
         "score": _score_parser(),
+        "compare": _compare_parser(),
         "list": _list_parser(),
     }
     for name, verb in verbs.items():
@@ -148,6 +151,52 @@ def _score_parser() -> Parser:
     return parser
 
 
+def _compare_parser() -> Parser:
+    parser = Parser(
+        description="Compare methods on data sets at equal compute, over many seeds, in a new "
+        "study or an old one, whose finished runs are not run again.",
+        usage="egan compare [DATA ...] [--arms ARM ...] [--seeds N] [--budget KIND=AMOUNT] "
+        "[--out DIR] [--SETTING VALUE ...]",
+    )
+    parser.add_argument(
+        "data",
+        nargs="*",
+        help="Data sets (`egan list`) or files; `'random[modes=12,24]'` is two of them.",
+    )
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        help="Methods (`egan list arms`), presets or files of settings; `'egan[gamma=0,1]'` is two "
+        "of them. The others are tested against the first.",
+    )
+    parser.add_argument("--seeds", type=int | None, help="How many (5 unless told).")
+    parser.add_argument("--first_seed", type=int, default=0, help="The first of them.")
+    parser.add_argument(
+        "--budget",
+        type=str | None,
+        help="Of every run: generations=N, generator-steps=N, flops=N (counted), cpu-seconds=N or "
+        "seconds=N; or KIND=ARM:N, what that arm takes for N generations; unless told flops of "
+        "2,000 generations of the first arm. The last two become generations by a trial.",
+    )
+    parser.add_argument(
+        "--out", type=str | None, help="Directory of the study; default: a new one under studies/."
+    )
+    parser.add_argument("--looks", type=int | None, help="Times that a run is judged (20).")
+    parser.add_argument("--primary", type=str | None, help="The score that is compared.")
+    parser.add_argument(
+        "--samples", type=int | None, help="Samples on which final scores are taken."
+    )
+    parser.add_argument("--jobs", type=int, default=0, help="Processes; 0: one a processor core.")
+    parser.add_argument(
+        "--config",
+        type=str,
+        action="append",
+        help="YAML or JSON file of settings of all arms, under those given as options.",
+    )
+    parser.add_class_arguments(Config, skip=NOT_COMMON, sub_configs=False)
+    return parser
+
+
 def _list_parser() -> Parser:
     parser = Parser(description="List everything that has a name.", usage="egan list [KIND]")
     parser.add_argument("kind", nargs="?", help="One kind, such as mutations; default: all.")
@@ -155,7 +204,7 @@ def _list_parser() -> Parser:
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Namespace]:
-    """The verb and its arguments; of `evolve` only what was given, the rest is the preset's.
+    """The verb and its arguments; of those with settings only what was given.
 
     Raises:
         UsageError: the arguments are not of the command line's form, or a value is of a wrong type.
@@ -166,29 +215,40 @@ def parse(arguments: Sequence[str]) -> tuple[str, Namespace]:
     except ArgumentError as error:
         raise UsageError(_sentence(str(error), verbs)) from error
     verb = parsed.subcommand
-    if verb == "evolve":
+    if verb in ("evolve", "compare"):
         return verb, parsed[verb]
     full = verbs[verb].get_defaults()
     full.update(parsed[verb])
     return verb, full
 
 
-def given_settings(arguments: Namespace) -> dict[str, Any]:
-    """The settings that `evolve` was given: those of files, and over them those of options.
+def given_settings(
+    arguments: Namespace, beside: Sequence[str] = ("run", "debug")
+) -> dict[str, Any]:
+    """The settings that a command was given: those of files, and over them those of options.
+
+    Args:
+        arguments: of the command line.
+        beside: those that are no settings.
 
     Raises:
         UsageError: a file is missing or holds no settings.
     """
     options = arguments.clone().as_dict()
     files = options.pop("config", None) or []
-    for name in ("run", "debug"):
+    for name in beside:
         options.pop(name, None)
     if options.get("data") is None:
         options.pop("data", None)
-    return merge(*(_read_settings(Path(path)) for path in files), options)
+    return merge(*(read_settings(Path(path)) for path in files), options)
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that a YAML or JSON file holds.
+
+    Raises:
+        UsageError: it is missing or holds no settings.
+    """
     if not path.is_file():
         raise UsageError(f"the configuration file {path} does not exist.")
     try:

@@ -16,6 +16,7 @@ from egan.perturbations import perturbations
 from egan.presets import presets
 from egan.recombination import crossovers
 from egan.scores import scores
+from egan.study.arms import arms
 from populations.choice import choices
 from populations.executors import executors
 from populations.registry import first_line
@@ -47,5 +48,6 @@ def catalogue() -> dict[str, dict[str, str]]:
     lines["crossovers"] = {name: first_line(each.cross) for name, each in crossovers.items()}
     lines["choices"] = {name: first_line(each.choose) for name, each in choices.items()}
     lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}
+    lines["arms"] = {name: arm.text for name, arm in arms.items()}
     lines["presets"] = {name: preset.text for name, preset in presets.items()}
     return lines

@@ -1,4 +1,4 @@
-"""The command line: evolve, resume, sample, score, list."""
+"""The command line: evolve, resume, sample, score, compare, list."""
 
 from __future__ import annotations
 
@@ -68,11 +68,15 @@ def _wrapped(text: str) -> str:
 def _new_run(data: str) -> str:
     """A directory that does not exist yet: runs/ring-1, runs/ring-2, ..."""
     name = Path(data).name if "/" in data else data
-    stem = re.sub(r"[^\w-]+", "-", name.split(".")[0]).strip("-") or "run"
+    return _new_directory("runs", re.sub(r"[^\w-]+", "-", name.split(".")[0]).strip("-") or "run")
+
+
+def _new_directory(parent: str, stem: str) -> str:
+    """The first of `parent/stem-1`, `parent/stem-2`, ... that does not exist yet."""
     number = 1
-    while (Path("runs") / f"{stem}-{number}").exists():
+    while (Path(parent) / f"{stem}-{number}").exists():
         number += 1
-    return str(Path("runs") / f"{stem}-{number}")
+    return str(Path(parent) / f"{stem}-{number}")
 
 
 def sample(arguments: Namespace) -> int:
@@ -128,6 +132,40 @@ def score(arguments: Namespace) -> int:
     return 0
 
 
+def compare(arguments: Namespace) -> int:
+    """`egan compare`."""
+    from egan.study.compare import Asked
+    from egan.study.compare import compare as run_study
+
+    own = "data", "arms", "budget", "looks", "primary", "samples"
+    beside = (*own, "seeds", "first_seed", "out", "jobs", "debug")
+    asked = Asked(
+        **{name: arguments.get(name) or None for name in own},
+        seeds=_seeds(arguments),
+        common=given_settings(arguments, beside) or None,
+    )
+    out = arguments.get("out") or _new_directory("studies", "study")
+    try:
+        found = run_study(
+            Path(out), asked, jobs=arguments.get("jobs") or 0, progress=True, tell=print
+        )
+    except KeyboardInterrupt:
+        print(f"\nStopped; finished runs are kept. To go on: egan compare --out {out}")
+        return 130
+    print(f"\n{found.table()}\n\nStudy: {out}")
+    return 0
+
+
+def _seeds(arguments: Namespace) -> range | None:
+    """The seeds that were asked for."""
+    count, first = arguments.get("seeds"), arguments.get("first_seed") or 0
+    _check_seed(first)
+    if count is None:
+        return range(first, first + 5) if first else None
+    _positive("seeds", count)
+    return range(first, first + count)
+
+
 def list_names(arguments: Namespace) -> int:
     """`egan list`."""
     from egan.catalogue import catalogue
@@ -148,6 +186,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "resume": resume,
     "sample": sample,
     "score": score,
+    "compare": compare,
     "list": list_names,
 }
 

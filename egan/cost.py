@@ -108,7 +108,7 @@ def estimate(state: State, world: World) -> str:
         UsageError: not one generation can be run.
     """
     try:
-        times = _trial(state, world)
+        seconds_each, _ = generation_seconds(state, world)
         beside = _diagnosing(state, world)
     except (UsageError, RunError):
         raise
@@ -118,7 +118,7 @@ def estimate(state: State, world: World) -> str:
         ) from error
     left = world.config.generations - state.generation
     frames = world.config.records.pictures
-    seconds = 1.05 * left * statistics.median(times[1:] or times) + 0.15 * frames + beside
+    seconds = 1.05 * left * seconds_each + 0.15 * frames + beside
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     kept = 1 + bool(world.config.population.revival)  # now, and as it was in its refuge
     weights, critic = sum(one.weights.numel() for one in state.population), state.environment
@@ -150,16 +150,17 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _trial(state: State, world: World) -> list[float]:
-    """Seconds of a few generations."""
-    times: list[float] = []
-    began = previous = time.perf_counter()
+def generation_seconds(state: State, world: World) -> tuple[float, float]:
+    """Wall and CPU seconds of a generation (of this process), medians over a few."""
+    times: list[tuple[float, float]] = []
+    began = previous = time.perf_counter(), time.process_time()
     until = min(state.generation + TRIAL_GENERATIONS, world.config.generations)
     for _ in evolve(state, world, until):
-        now = time.perf_counter()
-        times.append(now - previous)
+        now = time.perf_counter(), time.process_time()
+        times.append((now[0] - previous[0], now[1] - previous[1]))
         previous = now
         # Never after the first, in which worker processes start.
-        if len(times) > 2 and now - began > TRIAL_SECONDS:
+        if len(times) > 2 and now[0] - began[0] > TRIAL_SECONDS:
             break
-    return times
+    wall, cpu = zip(*(times[1:] or times), strict=True)
+    return statistics.median(wall), statistics.median(cpu)

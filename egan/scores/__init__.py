@@ -14,6 +14,7 @@ from egan.scores import digits, modes
 from egan.scores.distances import energy_distance
 from populations.randomness import generator as keyed
 
+SAMPLES = 10_000
 FLOOR_DRAWS = 3  # pairs of real samples that a floor is averaged over
 
 
@@ -61,6 +62,21 @@ def applicable(data: Data) -> list[str]:
     kinds |= {"mixture"} if isinstance(data, Mixture) else set()
     kinds |= {"labels"} if isinstance(data, Table) and data.labels is not None else set()
     return [name for name, score in scores.items() if score.needs in kinds]
+
+
+def primary_of(data: Data) -> str:
+    """The score by which methods are compared on these data."""
+    return "energy-distance"
+
+
+def samples_of(data: Data) -> int:
+    """Samples on which methods are compared."""
+    return SAMPLES
+
+
+def full_cover(data: Data) -> float | None:
+    """All modes, as the score `modes` counts them; None where nobody can count."""
+    return float(len(data.centres)) if isinstance(data, Mixture) else None
 
 
 def reference(data: Data, count: int, index: int = 0) -> Tensor:

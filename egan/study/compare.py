@@ -1,0 +1,296 @@
+"""`egan compare`: plan a study, run what is missing, write what it says."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+from tqdm import tqdm
+
+from egan.cost import clock
+from egan.data import make_data
+from egan.scores import applicable, primary_of, samples_of
+from egan.snapshot import start
+from egan.study.arms import USUAL, Arm, parse_arms
+from egan.study.budgets import Budget, Price, parse_budget, price_of
+from egan.study.cells import Task, run_cell, settings_of, world_of
+from egan.study.records import Cell, DataSet, Folder, Key, Part, Study, held
+from egan.study.sweeps import swept
+from egan.study.tables import markdown, results, summary
+from populations.checkpoint import write_whole
+from populations.errors import UsageError
+from populations.registry import unknown
+
+LOOKS = 20
+GENERATIONS = 2_000  # of the first arm, whose operations are the budget where none is given
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a study is asked to be; what is None is as it was, or as usual.
+
+    Attributes:
+        data: names, files, or `NAME[OPTION=VALUE]`; several values are several data sets.
+        arms: see `arms.parse_arms`.
+        seeds: of the runs.
+        budget: see `budgets.parse_budget`.
+        looks: times that a run is judged.
+        primary: the score by which arms are compared.
+        samples: on which final scores are taken.
+        common: settings of all arms, nested, under each arm's own.
+    """
+
+    data: Sequence[str] | None = None
+    arms: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    budget: str | None = None
+    looks: int | None = None
+    primary: str | None = None
+    samples: int | None = None
+    common: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study and its finished cells.
+
+    Attributes:
+        folder: where it lies.
+        study: what is compared.
+        cells: finished, in the order of the study.
+    """
+
+    folder: Folder
+    study: Study
+    cells: list[Cell]
+
+    def table(self) -> str:
+        """What the study says, in Markdown."""
+        return markdown(self.study, summary(self.study, self.cells))
+
+
+def compare(
+    out: Path,
+    asked: Asked,
+    *,
+    jobs: int = 0,
+    about: Mapping[str, str] | None = None,
+    progress: bool = False,
+    tell: Tell = lambda sentence: None,
+) -> Outcome:
+    """Run a study, or go on with the one that lies there; finished cells are not run again.
+
+    Args:
+        out: the study's directory.
+        asked: what is compared; a study that lies there may get more data, arms and seeds.
+        jobs: processes; 0: one a processor core.
+        about: more texts on where it came from.
+        progress: whether to show a progress bar.
+        tell: told what happens, one sentence at a time.
+
+    Raises:
+        UsageError: what was asked for cannot be done; nothing was started.
+    """
+    folder = Folder(out)
+    old = folder.read() if folder.exists() else None
+    wanted = _wanted(asked, old)
+    with held(folder):
+        study = _priced(wanted, old, tell)
+        study = replace(study, about={**_about(), **(about or {}), **(old.about if old else {})})
+        folder.write(study)
+        _run(folder, study, jobs, progress, tell)
+        outcome = Outcome(folder, study, _in_order(folder, study))
+        _write(outcome)
+    return outcome
+
+
+def _wanted(asked: Asked, old: Study | None) -> Study:
+    """What is compared, without prices.
+
+    Raises:
+        UsageError: a study lies there that was another.
+    """
+    if old is None and not asked.data:
+        raise UsageError("name what to compare on: a data set such as ring, or several.")
+    data = [each for text in asked.data or () for each in _data_sets(text, asked)]
+    arms = parse_arms(asked.arms or (() if old else USUAL))
+    first = arms[0].name if arms else ""
+    budget = parse_budget(asked.budget or f"flops={first}:{GENERATIONS}") if arms else None
+    if old is None:
+        assert budget is not None
+        return _checked(Study(
+            data, arms, list(asked.seeds or range(5)), budget, asked.looks or LOOKS,
+            asked.common or {},
+        ))  # fmt: skip
+    for name, given, before in (
+        ("budget", asked.budget and str(parse_budget(asked.budget)), str(old.budget)),
+        ("looks", asked.looks, old.looks),
+        ("settings of all arms", asked.common or None, old.common),
+    ):
+        if given is not None and given != before:
+            raise UsageError(
+                f"the study has another {name}, {before}, not {given}: leave it out, or name "
+                "another directory."
+            )
+    return _checked(replace(
+        old,
+        data=_joined("data set", old.data, data),
+        arms=_joined("arm", old.arms, arms),
+        seeds=sorted({*old.seeds, *(asked.seeds or ())}),
+    ))  # fmt: skip
+
+
+def _joined(kind: str, old: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+    """The old ones and those that are new by name.
+
+    Raises:
+        UsageError: one has another meaning now.
+    """
+    before = {each.name: each for each in old}
+    for each in new:
+        if before.get(each.name, each) != each:
+            raise UsageError(
+                f"the study's {kind} {each.name} was another: name it otherwise, or another "
+                "directory."
+            )
+    return [*old, *(each for each in new if each.name not in before)]
+
+
+def _checked(study: Study) -> Study:
+    names = [data.name for data in study.data]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"the data set {name} is there twice: every one must be another.")
+    if study.budget.arm and study.budget.arm not in [arm.name for arm in study.arms]:
+        known = [arm.name for arm in study.arms]
+        raise UsageError(f"the budget: {unknown('arm', study.budget.arm, known)}")
+    return study
+
+
+def _data_sets(text: str, asked: Asked) -> Iterator[DataSet]:
+    """The data sets that a text names: one for each choice of its options."""
+    for choice in swept(text):
+        data = make_data(choice.name, choice.settings)
+        primary = asked.primary or primary_of(data)
+        if primary not in applicable(data):
+            raise UsageError(
+                f"the score {primary!r} cannot judge {choice.text}: it must be one of "
+                f"{', '.join(applicable(data))}."
+            )
+        samples = asked.samples or samples_of(data)
+        yield DataSet(choice.text, choice.name, choice.settings, primary, samples)
+
+
+def _priced(study: Study, old: Study | None, tell: Tell) -> Study:
+    """The study with what the budget buys every arm; each world is built once, and tried."""
+    parts = dict(old.parts) if old else {}
+    for data in study.data:
+        wanted = [arm for arm in study.arms if (data.name, arm.name) not in parts]
+        if not wanted:
+            continue
+        tell(f"Pricing {len(wanted)} arms on {data.name}.")
+        prices = {arm.name: _price(data, arm, study.common) for arm in wanted}
+        amount = _amount(study, data, prices, parts)
+        for name, price in prices.items():
+            count = int(amount / price.of(study.budget.kind) + 1e-9)
+            if count < study.looks:
+                raise UsageError(
+                    f"the budget {study.budget} buys {count} generations of {name} on {data.name}: "
+                    f"it must buy one at least for each of {study.looks} looks."
+                )
+            parts[data.name, name] = Part(count, price.generator_steps, price.flops, price.seconds)
+    return replace(study, parts=parts)
+
+
+def _price(data: DataSet, arm: Arm, common: Mapping[str, Any]) -> Price:
+    arm = replace(arm, oracle=False)  # what it takes to ask the oracle is nobody's cost
+    world = world_of(data, arm, settings_of(data, arm, common, seed=0))
+    try:
+        return price_of(start(world), world)
+    finally:
+        world.executor.close()
+
+
+def _amount(
+    study: Study,
+    data: DataSet,
+    prices: Mapping[str, Price],
+    parts: Mapping[tuple[str, str], Part],
+) -> float:
+    """The budget of a run on these data, in its unit."""
+    budget: Budget = study.budget
+    if not budget.arm:
+        return budget.amount
+    if budget.arm in prices:
+        return budget.amount * prices[budget.arm].of(budget.kind)
+    part = parts[data.name, budget.arm]
+    price = Price(part.generator_steps, part.flops, part.seconds, part.seconds)
+    return budget.amount * price.of(budget.kind)
+
+
+def _run(folder: Folder, study: Study, jobs: int, progress: bool, tell: Tell) -> None:
+    """Run the cells that are missing; each is on disk as soon as it is finished."""
+    done = folder.read_cells()
+    keys = [key for key in study.whole() if key not in done]
+    tasks = [_task(folder, study, key) for key in keys]
+    jobs = jobs or joblib.cpu_count()
+    seconds = sum(task.part.generations * task.part.seconds for task in tasks) / jobs
+    tell(
+        f"{len(tasks)} of {len(study.whole())} cells to run on {jobs} processes: "
+        f"about {clock(seconds)}, judging left out."
+    )
+    work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        joblib.delayed(run_cell)(task) for task in tasks
+    )
+    for cell in tqdm(work, total=len(tasks), unit="cell", disable=not progress or not tasks):
+        folder.append(cell)
+
+
+def _task(folder: Folder, study: Study, key: Key) -> Task:
+    data, arm, seed = key
+    return Task(
+        next(each for each in study.data if each.name == data),
+        next(each for each in study.arms if each.name == arm),
+        seed, study.parts[data, arm], study.looks, study.common, folder.samples(*key),
+    )  # fmt: skip
+
+
+def _in_order(folder: Folder, study: Study) -> list[Cell]:
+    cells = folder.read_cells()
+    return [cells[key] for key in study.whole() if key in cells]
+
+
+def _write(outcome: Outcome) -> None:
+    """Everything that is made from the cells."""
+    for name, text in (
+        ("table.md", f"{_head(outcome.study)}\n\n{outcome.table()}\n"),
+        ("results.csv", results(outcome.cells)),
+    ):
+        path = outcome.folder.path / name
+        write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def _head(study: Study) -> str:
+    seeds = f"{len(study.seeds)} seeds ({study.seeds[0]} to {study.seeds[-1]})"
+    about = "; ".join(f"{name}: {text}" for name, text in study.about.items())
+    return f"Budget of every run: {study.budget}. {seeds}, {study.looks} looks. {about}."
+
+
+def _about() -> dict[str, str]:
+    """Where a study runs."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    return {
+        "commit": found.stdout.strip() or "unknown",
+        "hardware": f"{platform.machine()}, {joblib.cpu_count()} cores, Python "
+        f"{platform.python_version()}",
+    }

@@ -1,0 +1,210 @@
+"""What a study says: one row an arm and data set in Markdown, one a cell as a .csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from egan.data import make_data
+from egan.scores import Score, full_cover, scores
+from egan.study.records import Cell, DataSet, Study
+from egan.study.statistics import a12, holm, mann_whitney, median_interval, wilcoxon
+
+COVERED = 0.9  # share of the modes; who covers fewer has collapsed
+COSTS = ("generations", "generator_steps", "flops", "cpu_seconds", "seconds")
+Row = dict[str, Any]
+
+
+def summary(study: Study, cells: Sequence[Cell]) -> list[Row]:
+    """One row an arm and data set, in the order of the study.
+
+    Returns:
+        Of each `data`, `arm`, `seeds` (finished), `failed` (ended early), `primary` (the score's
+        name), of the final primary scores `median`, `low`, `high` (bootstrap, 95 %), of the best
+        ones `best_median`; against the study's first arm `a12` (the probability that this arm does
+        better), `p` (Mann and Whitney, after Holm over the data set's arms) and `p_paired`
+        (Wilcoxon over equal seeds, likewise), None for the first arm itself; where modes can be
+        counted `collapsed_final`, `collapsed_best` (shares of seeds that cover fewer than nine
+        tenths of the modes, finally and at their best look) and `full_share` (the median share of
+        the budget until a look finds all modes covered, inf where most never do), else None; median
+        costs of a run, `generations`, `generator_steps`, `flops`, `cpu_seconds`, `seconds`.
+    """
+    return [row for data in study.data for row in _of_data(study, data, cells)]
+
+
+def _of_data(study: Study, data: DataSet, cells: Sequence[Cell]) -> list[Row]:
+    found = {
+        arm.name: {
+            cell["seed"]: cell
+            for cell in cells
+            if (cell["data"], cell["arm"]) == (data.name, arm.name)
+        }
+        for arm in study.arms
+    }
+    rows = [_row(data, name, list(own.values())) for name, own in found.items() if own]
+    if rows and rows[0]["arm"] == study.arms[0].name:
+        _compare(rows, found, data)
+    return rows
+
+
+def merits(data: DataSet, cells: Iterable[Cell], when: str = "final") -> list[float]:
+    """The primary score of each cell, as a number that is the higher the better."""
+    score: Score = scores[data.primary]
+    return [score.merit(value(cell, when, data.primary)) for cell in cells]
+
+
+def value(cell: Cell, when: str, name: str) -> float:
+    """A score of a cell, "final" or "best"; nan where it has none."""
+    found = (cell[when] or {}).get(name)
+    return math.nan if found is None else float(found)
+
+
+def _row(data: DataSet, arm: str, cells: Sequence[Cell]) -> Row:
+    score: Score = scores[data.primary]
+    sign = -1.0 if score.better == "lower" else 1.0
+    finals = [_worst(sign, value(cell, "final", data.primary)) for cell in cells]
+    middle, *ends = median_interval(finals)
+    return {
+        "data": data.name, "arm": arm, "seeds": len(cells),
+        "failed": sum(cell["error"] is not None for cell in cells),
+        "primary": data.primary, "median": middle, "low": min(ends), "high": max(ends),
+        "best_median": median(_worst(sign, value(cell, "best", data.primary)) for cell in cells),
+        "a12": None, "p": None, "p_paired": None,
+        **_modes(data, cells),
+        **{name: median(cell[name] for cell in cells) for name in COSTS},
+    }  # fmt: skip
+
+
+def _worst(sign: float, found: float) -> float:
+    """The score, or the worst there is where a run has none."""
+    return -sign * math.inf if math.isnan(found) else found
+
+
+def _compare(rows: list[Row], found: dict[str, dict[int, Cell]], data: DataSet) -> None:
+    """Fill in what tests against the first arm say."""
+    first, others = found[rows[0]["arm"]], rows[1:]
+    tests = []
+    for row in others:
+        own = found[row["arm"]]
+        shared = sorted(first.keys() & own.keys())
+        pair = merits(data, own.values()), merits(data, first.values())
+        row["a12"] = a12(*pair)
+        paired = (merits(data, [each[seed] for seed in shared]) for each in (own, first))
+        tests.append((mann_whitney(*pair), wilcoxon(*paired) if shared else 1.0))
+    for name, place in (("p", 0), ("p_paired", 1)):
+        for row, p in zip(others, holm([each[place] for each in tests]), strict=True):
+            row[name] = p
+
+
+def _modes(data: DataSet, cells: Sequence[Cell]) -> Row:
+    """How many seeds have collapsed, and when all modes were covered, where modes are known."""
+    full = full_cover(make_data(data.source, data.options))
+    if full is None:
+        return {"collapsed_final": None, "collapsed_best": None, "full_share": None}
+
+    def all_modes(found: dict[str, float]) -> bool:
+        return found["modes"] >= full
+
+    def share(found: Iterable[float]) -> float:
+        lost = [math.isnan(each) or each < COVERED * full for each in found]
+        return sum(lost) / len(lost)
+
+    return {
+        "collapsed_final": share(value(cell, "final", "modes") for cell in cells),
+        "collapsed_best": share(most_modes(cell) for cell in cells),
+        "full_share": median(
+            first_share(cell, lambda look: look["modes"] >= full) for cell in cells
+        ),
+    }
+
+
+def most_modes(cell: Cell) -> float:
+    """The most modes that a look found covered."""
+    return max((look["scores"].get("modes") or 0.0 for look in cell["looks"]), default=0.0)
+
+
+def first_share(cell: Cell, reached: Callable[[dict[str, float]], bool]) -> float:
+    """The share of the budget at the first look that reached something; inf where none did."""
+    for look in cell["looks"]:
+        if all(each is not None for each in look["scores"].values()) and reached(look["scores"]):
+            return float(look["share"])
+    return math.inf
+
+
+def markdown(study: Study, rows: Sequence[Row]) -> str:
+    """The tables of all data sets."""
+    return "\n\n".join(
+        _table(study, data, [row for row in rows if row["data"] == data.name])
+        for data in study.data
+    )
+
+
+def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
+    score: Score = scores[data.primary]
+    against = study.arms[0].name
+    head = [
+        "arm", "seeds", f"{data.primary} ({score.better} is better), final: median [95 %]",
+        "best: median", f"A12 against {against}", "p (Holm)", "p, paired (Holm)",
+        "collapsed, final", "collapsed, best", "all modes after",
+        "generations", "generator steps", "GFLOP", "CPU s", "s",
+    ]  # fmt: skip
+    lines = [f"### {data.name}", "", _line(head), _line(["---"] * len(head))]
+    return "\n".join([*lines, *(_line(_cells(row)) for row in rows)])
+
+
+def _line(parts: Iterable[str]) -> str:
+    return f"| {' | '.join(parts)} |"
+
+
+def _cells(row: Row) -> list[str]:
+    failed = f" ({row['failed']} ended early)" if row["failed"] else ""
+    return [
+        row["arm"].replace("|", "\\|"), f"{row['seeds']}{failed}",
+        f"{_number(row['median'])}{_interval(row)}",
+        _number(row["best_median"]), _number(row["a12"], ".2f"),
+        _p(row["p"]), _p(row["p_paired"]),
+        _number(row["collapsed_final"], ".0%"), _number(row["collapsed_best"], ".0%"),
+        _number(row["full_share"], ".0%"),
+        f"{row['generations']:,.0f}", f"{row['generator_steps']:,.0f}",
+        f"{row['flops'] / 1e9:,.0f}", f"{row['cpu_seconds']:,.1f}", f"{row['seconds']:,.1f}",
+    ]  # fmt: skip
+
+
+def _interval(row: Row) -> str:
+    if math.isnan(row["low"]):
+        return ""
+    return f" [{_number(row['low'])}, {_number(row['high'])}]"
+
+
+def _number(found: float | None, form: str = ".3g") -> str:
+    if found is None or math.isnan(found):
+        return ""
+    return "never" if math.isinf(found) and "%" in form else f"{found:{form}}"
+
+
+def _p(found: float | None) -> str:
+    if found is None:
+        return ""
+    return "< 0.0001" if found < 1e-4 else f"{found:.4f}"
+
+
+def results(cells: Sequence[Cell]) -> str:
+    """All cells, one line each, as comma-separated values with a head."""
+    rows = [_flat(cell) for cell in cells]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(cell: Cell) -> Row:
+    plain = {name: cell[name] for name in ("data", "arm", "seed", "error", *COSTS, "best_share")}
+    for when in ("final", "best"):
+        plain |= {f"{when} {name}": each for name, each in (cell[when] or {}).items()}
+    return plain

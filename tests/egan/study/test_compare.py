@@ -1,0 +1,235 @@
+"""Studies: every cell once, at equal compute, whatever stops them in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egan.cli import main
+from egan.study.arms import parse_arms
+from egan.study.cells import Task, run_cell
+from egan.study.compare import Asked, compare
+from egan.study.records import DataSet, Folder, Part
+from populations.errors import UsageError
+
+COMMON = {
+    "networks": {"width": 16},
+    "variation": {"batch": 16},
+    "fitness": {"samples": 16},
+    "environment": {"batch": 16},
+}
+SMALL = Asked(
+    data=["ring"], arms=["egan", "gan"], seeds=[0, 1], budget="flops=egan:12", looks=4,
+    samples=200, common=COMMON,
+)  # fmt: skip
+RING = DataSet("ring", "ring", {}, "energy-distance", 200)
+
+
+def changed(**changes):
+    return Asked(**{**vars(SMALL), **changes})
+
+
+def task(tmp_path, arm="egan", generations=12, looks=4, **changes):
+    (one,) = parse_arms([arm])
+    part = Part(generations, 3.0, 1e6, 0.01)
+    return Task(RING, one, 0, part, looks, COMMON, tmp_path / "kept.npy", **changes)
+
+
+def timeless(cell):
+    """What does not depend on the day."""
+    return {name: each for name, each in cell.items() if not name.endswith("seconds")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study left alone."""
+    return compare(tmp_path_factory.mktemp("whole") / "study", SMALL, jobs=1)
+
+
+def test_all_arms_get_the_operations_of_the_budget(whole):
+    assert len(whole.cells) == 4
+    budget = 12 * whole.study.parts["ring", "egan"].flops
+    for cell in whole.cells:
+        price = whole.study.parts["ring", cell["arm"]].flops
+        assert budget - price < cell["flops"] <= budget
+        assert cell["flops"] == price * cell["generations"]
+    assert whole.cells[1]["generations"] > 20  # the baseline's cheaper generations are more
+
+
+def test_looks_come_at_equal_shares_of_the_budget(whole):
+    for cell in whole.cells:
+        shares = [look["share"] for look in cell["looks"]]
+        assert len(shares) == 4
+        assert shares[-1] == 1.0
+        assert np.diff([0, *shares]) == pytest.approx(0.25, abs=1 / cell["generations"])
+        for look in cell["looks"]:
+            assert sum(look["selection"].values()) == pytest.approx(1.0)
+
+
+def test_best_is_the_look_of_the_best_primary_score(whole):
+    for cell in whole.cells:
+        energies = [look["scores"]["energy-distance"] for look in cell["looks"]]
+        best = cell["looks"][int(np.argmin(energies))]
+        assert cell["best_share"] == best["share"]
+
+
+def test_samples_of_every_cell_are_kept(whole):
+    for cell in whole.cells:
+        kept = np.load(whole.folder.samples("ring", cell["arm"], cell["seed"]))
+        assert (kept.shape, kept.dtype) == ((512, 2), np.float32)
+
+
+def test_what_a_study_leaves_is_text_that_names_what_it_was(whole):
+    table = (whole.folder.path / "table.md").read_text(encoding="utf-8")
+    assert "flops=egan:12" in table
+    assert "| gan | 2 |" in table
+    assert (whole.folder.path / "results.csv").read_text(encoding="utf-8").count("\n") == 5
+    assert whole.folder.read() == whole.study
+
+
+def test_cells_are_the_same_in_any_number_of_processes(whole, tmp_path):
+    other = compare(tmp_path / "study", SMALL, jobs=2)
+    assert list(map(timeless, other.cells)) == list(map(timeless, whole.cells))
+
+
+@pytest.mark.slow
+def test_a_study_killed_three_times_ends_with_the_table_of_one_left_alone(whole, tmp_path):
+    path = tmp_path / "study"
+    command = [
+        sys.executable, "-m", "egan", "compare", "ring", "--arms", "egan", "gan", "--seeds", "2",
+        "--budget", "flops=egan:12", "--looks", "4", "--samples", "200", "--jobs", "1",
+        "--networks.width=16", "--variation.batch=16", "--fitness.samples=16",
+        "--environment.batch=16", "--out", str(path),
+    ]  # fmt: skip
+    for cells in (0, 1, 2):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True) as process:  # fmt: skip
+            wait_for(path, cells)
+            os.killpg(process.pid, signal.SIGKILL)
+    torn = path / "cells.jsonl"
+    torn.write_text(torn.read_text(encoding="utf-8") + '{"data": "ring", "arm', encoding="utf-8")
+    found = compare(path, Asked(), jobs=1)
+    assert list(map(timeless, found.cells)) == list(map(timeless, whole.cells))
+
+
+def wait_for(path, cells):
+    """Until a study has begun, or has so many finished cells."""
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        if (path / "study.json").exists() and len(Folder(path).read_cells()) >= cells:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the study did not get on")
+
+
+def test_finished_cells_are_not_run_again(whole, monkeypatch):
+    before = whole.folder.cells.read_bytes()
+    again = compare(whole.folder.path, Asked())
+    assert again.cells == whole.cells
+    assert whole.folder.cells.read_bytes() == before
+
+
+def test_a_study_may_grow_by_seeds_arms_and_data(whole, tmp_path):
+    path = tmp_path / "study"
+    first = compare(path, changed(seeds=[0], arms=["egan"]), jobs=1)
+    grown = compare(path, changed(data=["ring", "spiral"], arms=["gan"]), jobs=1)
+    assert grown.cells[0] == first.cells[0]
+    assert len(grown.cells) == 8
+    ring = [timeless(cell) for cell in grown.cells if cell["data"] == "ring"]
+    assert sorted(ring, key=str) == sorted(map(timeless, whole.cells), key=str)
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"budget": "flops=egan:13"}, "another budget, flops=egan:12, not flops=egan:13"),
+    ({"looks": 5}, "another looks, 4, not 5"),
+    ({"common": {"networks": {"width": 8}}}, "another settings of all arms"),
+    ({"primary": "modes"}, "data set ring was another"),
+])  # fmt: skip
+def test_a_study_does_not_become_another(whole, changes, says):
+    with pytest.raises(UsageError, match=says):
+        compare(whole.folder.path, changed(**changes))
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"data": []}, "name what to compare on"),
+    ({"data": ["rign"]}, "unknown data set 'rign'"),
+    ({"data": ["ring", "ring"]}, "the data set ring is there twice"),
+    ({"data": ["spiral"], "primary": "modes"}, "'modes' cannot judge spiral"),
+    ({"budget": "flops=pan:12"}, "unknown arm 'pan': did you mean 'gan'"),
+    ({"budget": "flops=egan:3"}, "buys 3 generations of egan on ring"),
+    ({"common": {"fitness": {"samples": 0}}}, "fitness.samples is 0"),
+    ({"arms": ["egan", "egan[selection=bets]"]}, "unknown selection 'bets'"),
+])  # fmt: skip
+def test_what_cannot_be_compared_is_one_sentence_and_nothing_is_run(tmp_path, changes, says):
+    path = tmp_path / "study"
+    with pytest.raises(UsageError, match=says):
+        compare(path, changed(**changes))
+    assert not (path / "cells.jsonl").exists()
+    assert not (path / "study.json").exists()
+
+
+def test_a_directory_that_is_no_study_is_left_alone(tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not a study and not empty"):
+        compare(tmp_path, SMALL)
+
+
+def test_a_cell_that_diverges_says_why_and_keeps_its_looks(tmp_path):
+    cell = run_cell(task(tmp_path, "gan[variation.lr=1e18; environment.lr=1e18; patience=2]", generations=12, looks=12))
+    assert "no child has been finite" in cell["error"]
+    assert 0 < len(cell["looks"]) < 12
+    assert cell["final"] is cell["best"] is cell["best_share"] is None
+    assert cell["generations"] < 12
+    json.dumps(cell)
+
+
+def test_the_oracle_chooses_the_child_of_the_best_true_score(tmp_path):
+    ends = {}
+    for name in ("oracle", "random-selection"):
+        ends[name] = run_cell(task(tmp_path, name, generations=80))["final"]["energy-distance"]
+    assert ends["oracle"] < ends["random-selection"]
+
+
+def test_asking_the_oracle_is_nobodys_cost(tmp_path):
+    found = compare(
+        tmp_path / "study",
+        changed(arms=["oracle", "random-selection"], seeds=[0], budget="flops=oracle:8"), jobs=1,
+    )  # fmt: skip
+    prices = {part.flops for part in found.study.parts.values()}
+    assert len(prices) == 1
+
+
+def test_an_arm_that_fits_a_mixture_is_judged_by_it(tmp_path):
+    cell = run_cell(task(tmp_path, "egan[mixture=3]"))
+    assert cell["final"] != run_cell(task(tmp_path))["final"]
+
+
+def test_judging_is_not_the_runs_time(tmp_path, monkeypatch):
+    def slow(*arguments, **keywords):
+        time.sleep(0.5)
+        return {"energy-distance": 1.0}
+
+    monkeypatch.setattr("egan.study.cells.evaluate", slow)
+    assert run_cell(task(tmp_path))["seconds"] < 1.5
+
+
+def test_the_command_compares_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--networks.width=16", "--variation.batch=16", "--environment.batch=16"]
+    words = ["compare", "ring", "--arms", "egan", "gan", "--budget", "generations=6"]
+    more = ["--looks", "2", "--samples", "100", "--jobs", "1", "--seeds", "1", "--first-seed", "7"]
+    assert main([*words, *more, *settings]) == 0
+    said = capsys.readouterr().out
+    assert "Study: studies/study-1" in said
+    assert "| gan | 1 |" in said
+    assert Folder(Path("studies/study-1")).read().seeds == [7]
+    assert main(["compare", "--out", "studies/study-1", "--seeds", "1"]) == 0
+    assert "| gan | 2 |" in capsys.readouterr().out
+    assert main(["compare", "--out", "studies/study-2"]) == 2
+    assert "name what to compare on" in capsys.readouterr().err
