@@ -181,7 +181,8 @@ def test_a_directory_that_is_no_study_is_left_alone(tmp_path):
 
 
 def test_a_cell_that_diverges_says_why_and_keeps_its_looks(tmp_path):
-    cell = run_cell(task(tmp_path, "gan[variation.lr=1e18; environment.lr=1e18; patience=2]", generations=12, looks=12))
+    arm = "gan[variation.lr=1e18; environment.lr=1e18; patience=2]"
+    cell = run_cell(task(tmp_path, arm, generations=12, looks=12))
     assert "no child has been finite" in cell["error"]
     assert 0 < len(cell["looks"]) < 12
     assert cell["final"] is cell["best"] is cell["best_share"] is None
