@@ -65,7 +65,7 @@ arms: dict[str, Entry] = {
     "gan": Entry("The non-saturating GAN; the heuristic mutation alone.", _alone("heuristic")),
     "minimax-alone": Entry("The minimax mutation alone.", _alone("minimax")),
     "least-squares-alone": Entry("The least-squares mutation alone.", _alone("least-squares")),
-    "lsgan": Entry("LSGAN.", _alone("least-squares-logit", "lsgan")),
+    "lsgan": Entry("LSGAN: least squares on the logit.", _alone("least-squares-logit", "lsgan")),
     "wgan-gp": Entry(
         "Wasserstein GAN with gradient penalty, 5 steps of the critic.",
         _alone(

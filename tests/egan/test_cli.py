@@ -83,7 +83,7 @@ OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
 
 # Arguments, the whole message, the exit code.
 WRONG = [
-    ("", "name a command: evolve, resume, sample, score, list; egan --help explains them.", 2),
+    ("", "name a command: evolve, resume, sample, score, compare, list; egan --help explains them.", 2),
     ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are evolve, list, resume, "
      "sample, score.", 2),
     ("evolve rng", f"unknown data set 'rng': did you mean 'ring'? valid are {DATA_SETS}.", 2),
