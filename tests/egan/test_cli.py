@@ -83,9 +83,10 @@ OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
 
 # Arguments, the whole message, the exit code.
 WRONG = [
-    ("", "name a command: evolve, resume, sample, score, compare, list; egan --help explains them.", 2),
-    ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are evolve, list, resume, "
-     "sample, score.", 2),
+    ("", "name a command: evolve, resume, sample, score, compare, list; egan --help explains "
+     "them.", 2),
+    ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are compare, evolve, list, "
+     "resume, sample, score.", 2),
     ("evolve rng", f"unknown data set 'rng': did you mean 'ring'? valid are {DATA_SETS}.", 2),
     ("evolve --fitness.gama 1", OPTION, 2),
     ("evolve --lr 0.1", "unknown option --lr: did you mean --environment.lr or --variation.lr?", 2),
