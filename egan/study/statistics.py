@@ -22,18 +22,14 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     Both ends are values, or means of two: an end that is infinite says that diverged runs reach
     into the interval. Of fewer than two values the interval is unknown, (nan, nan).
     """
-    middle = _median(values)
+    middle = float(np.median(values)) if len(values) else math.nan
     if len(values) < 2:
         return middle, math.nan, math.nan
     draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    medians = sorted(_median(each) for each in np.asarray(values, dtype=float)[draws])
+    medians = np.sort(np.median(np.asarray(values, dtype=float)[draws], axis=1))
     tail = (1 - LEVEL) / 2
-    return middle, medians[int(tail * RESAMPLES)], medians[int((1 - tail) * RESAMPLES)]
-
-
-def _median(values: Sequence[float] | np.ndarray) -> float:
-    """Of two in the middle their mean, which keeps infinities."""
-    return float(np.median(values)) if len(values) else math.nan
+    low, high = medians[int(tail * RESAMPLES)], medians[int((1 - tail) * RESAMPLES)]
+    return middle, float(low), float(high)
 
 
 def a12(left: Sequence[float], right: Sequence[float]) -> float:
