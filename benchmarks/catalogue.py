@@ -73,9 +73,9 @@ changed, on the ring and on twelve modes of unequal weights, at the counted floa
 operations of {BUDGET:,} generations of that base. Cost is the operations of a generation over the
 base's. The ratio is that of the final energy distance to the base's on the same data and seed, the
 median over runs (below 1: better). **use**: the ratio is below {1 / CLEAR:.2g}, and Wilcoxon's
-test over the pairs says p < {LEVEL}; **harmful**: above {CLEAR}, likewise; **no effect seen**: the
-ratio lies between; **undecided**: it does not, and the runs differ too much, or are too few, for
-the test. p is not corrected for the {len(ARMS)} arms, so some of the verdicts are luck. The best
+test over the pairs says p < {LEVEL}; **harmful**: above {CLEAR}, likewise; **no effect seen**:
+neither, which with so few pairs only says that no large effect is likely (of six, all must agree).
+p is not corrected for the {len(ARMS)} arms, so some of the verdicts are luck. The best
 ten arms are run again with ten other seeds. All of it is about short runs of small networks on two
 sets of points; it is no verdict on images (augmentations need images, and are not screened).
 """

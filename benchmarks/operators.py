@@ -388,13 +388,13 @@ def ratio_to_base(rows: Sequence[Row], arm: str) -> tuple[float, float, int]:
 
 
 def verdict(rows: Sequence[Row], arm: str) -> str:
-    """`use`, `harmful`, `no effect seen` or `undecided`, by the ratio to the base and its test."""
+    """`use`, `harmful` or `no effect seen`, by the ratio to the base and its test."""
     ratio, p, _ = ratio_to_base(rows, arm)
     if p < LEVEL and ratio < 1 / CLEAR:
         return "use"
     if p < LEVEL and ratio > CLEAR:
         return "harmful"
-    return "no effect seen" if 1 / CLEAR <= ratio <= CLEAR else "undecided"
+    return "no effect seen"
 
 
 def best_arms(rows: Sequence[Row], count: int = 10) -> list[str]:
