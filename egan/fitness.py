@@ -94,7 +94,7 @@ def energy_distance(fake: Tensor, real: Tensor) -> Tensor:
         A scalar in (-inf, inf), in the data's units.
     """
     within = _pair_distances(fake).mean() + _pair_distances(real).mean()
-    return (within - 2 * _distances(fake, real).mean()).to(fake.dtype)
+    return (within - 2 * distances(fake, real).mean()).to(fake.dtype)
 
 
 def kernel_distance(fake: Tensor, real: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def kernel_distance(fake: Tensor, real: Tensor) -> Tensor:
     # Above 0 even where most real samples are the same.
     scale = 2 * outside.median().square().clamp(min=torch.finfo(outside.dtype).tiny)
     within, beyond, across = (
-        (-each.square() / scale).exp().mean() for each in (inside, outside, _distances(fake, real))
+        (-each.square() / scale).exp().mean() for each in (inside, outside, distances(fake, real))
     )
     return (2 * across - within - beyond).to(fake.dtype) + zero(fake)
 
@@ -134,15 +134,23 @@ def coverage(fake: Tensor, real: Tensor) -> Tensor:
     Raises:
         ValueError: there are too few real samples.
     """
-    if len(real) <= NEAREST:
-        raise ValueError(f"coverage needs more than {NEAREST} real samples")
-    # The nearest of a sample's neighbours is itself.
-    radius = _distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
-    covered = _distances(fake, real).amin(0) <= radius
+    covered = distances(fake, real).amin(0) <= radii(real)
     return covered.to(fake.dtype).mean() + zero(fake)
 
 
-def _distances(left: Tensor, right: Tensor) -> Tensor:
+def radii(real: Tensor) -> Tensor:
+    """Distance of each of n samples to its 5th nearest other one, (n,), float64.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    if len(real) <= NEAREST:
+        raise ValueError(f"coverage needs more than {NEAREST} real samples")
+    # The nearest of a sample's neighbours is itself.
+    return distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
+
+
+def distances(left: Tensor, right: Tensor) -> Tensor:
     """Euclidean distances of all pairs of flattened samples, in float64.
 
     From one matrix product, which in float64 errs by less than float32 samples are rounded, and is
@@ -156,7 +164,7 @@ def _pair_distances(samples: Tensor) -> Tensor:
     """Those of two different samples, each pair once."""
     count = len(samples)
     row, column = torch.triu_indices(count, count, 1, device=samples.device)
-    return _distances(samples, samples)[row, column]
+    return distances(samples, samples)[row, column]
 
 
 def zero(samples: Tensor) -> Tensor:

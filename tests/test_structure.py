@@ -13,7 +13,7 @@ LEVELS = [
     ["settings", "interrupts"],
     ["config", "losses", "perturbations", "penalties", "optimizer", "fitness"],
     ["data", "networks", "directory", "arguments"],
-    ["kernels", "behaviours"],
+    ["kernels", "behaviours", "neighbourhoods"],
     ["games", "scores", "environment", "traits"],
     ["scene", "state", "generator", "presets", "recombination"],
     ["variation"],
