@@ -127,7 +127,7 @@ def _penalties() -> Iterator[tuple[str, Arm]]:
         ("no average", "population", "average", 0.0),
         ("two discriminators", "networks", "discriminators", 2),
         ("hall of fame of 4", "environment", "hall", 4),
-        ("revival 0.5", "population", "revival", 0.5),
+        ("revival", "population", "on_collapse", "revive"),
         ("unrolled 1", "variation", "unrolled", 1),
         ("unrolled 5", "variation", "unrolled", 5),
     ):

@@ -173,8 +173,9 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
 
     Args:
         run: the run's directory.
-        which: "final", "best" by the score that the run was told to judge by, or "mixture", the one
-            that was fitted at the end of a run with `population.mixture`.
+        which: "final", "best" by the score that the run was told to judge by, "refuge", the best
+            by coverage of the data, before a collapse, or "mixture", the one that was fitted at the
+            end of a run with `population.mixture`.
         generator: the module or function that was given to `evolve`, where it cannot be imported.
 
     Raises:

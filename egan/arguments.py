@@ -21,6 +21,10 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 jsonargparse.typing.register_type(Names, serializer=list, deserializer=Names)
 
 
+WHICH = (
+    "Generator: final, best (by records.judge), refuge (the best by coverage of the data, before a "
+    "collapse) or mixture."
+)
 NOT_COMMON = {"data", "data_options", "seed", "generations", "horizon", "init_from", "records"}
 """Settings that are not the same for all arms of a study, or that a study has its own way for."""
 PENALTY = "--environment.penalties."  # what follows is a penalty's name
@@ -122,7 +126,8 @@ def _resume_parser() -> Parser:
 def _sample_parser() -> Parser:
     parser = Parser(
         description="Draw samples from a run's generator.",
-        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] [--which final|best|mixture]",
+        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] "
+        "[--which final|best|refuge|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
@@ -132,22 +137,18 @@ def _sample_parser() -> Parser:
         help="File: .png, .npy or .pt, by its ending; default: samples.png in the run.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
-    parser.add_argument(
-        "--which", type=str, default="final", help="Generator: final, best or mixture."
-    )
+    parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser
 
 
 def _score_parser() -> Parser:
     parser = Parser(
         description="Judge a run's generator beside real data.",
-        usage="egan score RUN [-n NUMBER] [--which final|best|mixture]",
+        usage="egan score RUN [-n NUMBER] [--which final|best|refuge|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
-    parser.add_argument(
-        "--which", type=str, default="final", help="Generator: final, best or mixture."
-    )
+    parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from egan.behaviours import find_landmarks
 from egan.checks import (
+    check_collapse,
     check_crossover,
     check_judge,
     check_plan,
-    check_revival,
     check_selection,
     doubts,
     try_on,
@@ -81,7 +81,7 @@ def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
     )
     world = World(config, data, plan, operators, _penalties(config), known, device, executor)
     check_crossover(world)
-    check_revival(world)
+    check_collapse(world)
     if engines[config.execution.engine].compiles:
         check_compiled(world)
     for sentence in doubts(config, plan) if tell else ():

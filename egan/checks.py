@@ -23,7 +23,6 @@ from egan.losses import SAME, Objective, objectives, value
 from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
-from egan.revival import real_samples
 from egan.scene import BRED, Plan, Scene
 from egan.scores import applicable, scores
 from egan.state import State
@@ -188,15 +187,18 @@ def check_race(config: Config, selection: Selection) -> None:
         )
 
 
-def check_revival(world: World) -> None:
-    """Whether coverage of the data can be measured."""
-    if not world.config.population.revival:
+def check_collapse(world: World) -> None:
+    """Whether a collapse can be seen where the run shall answer to it."""
+    settings = world.config.population
+    if settings.on_collapse == "warn":
         return
-    count = len(real_samples(world, 0))
-    if count <= NEAREST:
+    answer = f"population.on_collapse is {settings.on_collapse!r}"
+    if not settings.collapse_every:
+        raise UsageError(f"{answer}: population.collapse_every must be above 0.")
+    if world.aside is None:
         raise UsageError(
-            f"population.revival measures how many neighbourhoods of {NEAREST} real samples are "
-            f"covered: the data must have more than {NEAREST} different samples, and have {count}."
+            f"{answer}, which reads how many neighbourhoods of {NEAREST} real samples are covered: "
+            f"the data must have more than {NEAREST} different samples."
         )
 
 

@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import signal
 import sys
 import textwrap
 import threading
@@ -46,7 +45,10 @@ def _run(run: str, given: dict[str, Any]) -> int:
     outcome = run_in(directory, given, progress=True, tell=print)
     if not outcome.finished:
         print(f"Stopped after generation {outcome.done:,}, saved. To go on: egan resume {run}")
-        return 128 + (outcome.signal or signal.SIGINT)
+        if outcome.signal is None:  # it has collapsed
+            print(f"The best generator before the collapse: egan sample {run} --which refuge")
+            return 1
+        return 128 + outcome.signal
     if not outcome.ran:
         print(
             f"The run {run} is finished: {outcome.done:,} generations are done. To extend it: "

@@ -62,11 +62,14 @@ class Population(Settings, group="population"):
     The average is what is sampled, scored and exported."""
     patience: int = setting(10, low=1)
     """Generations in a row without a finite child after which a run gives up."""
-    revival: float = setting(0.0, low=0, below=1)
-    """Share of the best coverage so far below which the population counts as collapsed: it and the
-    discriminator go back to what they were then; 0: never."""
-    revival_every: int = setting(100, low=1)
-    """Generations between measurements of coverage, where populations are revived."""
+    collapse: float = setting(0.6, above=0, high=1)
+    """Share of the highest coverage of the data so far, or diversity of samples, below which the
+    population counts as collapsed, if noise does not explain the fall."""
+    collapse_every: int = setting(100, low=0)
+    """Generations between measurements of both, on 512 samples; 0: none."""
+    on_collapse: Literal["warn", "stop", "revive"] = "warn"
+    """At an alarm, warn; or also stop; or also revive: population and discriminator go back to what
+    they were at the best coverage, up to three times to each best."""
     mixture: int = setting(0, low=0)
     """Fittest generators of earlier generations that a run keeps, spread evenly over it; at its end
     a mixture of them and of the last population is fitted to cover the data; 0: none."""

@@ -13,12 +13,12 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from egan.collapse import measured
 from egan.diagnostics import diagnose
 from egan.engines import engines
 from egan.environment import past
 from egan.evolution import advance, evolve
 from egan.kernels import as_written
-from egan.revival import covered
 from egan.state import State
 from egan.trials import USUAL, with_engine
 from egan.world import World
@@ -61,8 +61,9 @@ def generation_flops(state: State, world: World) -> int:
     Counted while generations from `state` really run in this process, judges outside the method
     left out, and thrown away: one, or the mean of as many as it takes until lazy penalties are due
     again. Every generation of a run has the same shapes, but for those and for races. A hall of
-    fame is counted as full as it is on average over the run, and the samples that revival measures
-    every so often at their share; distances between samples are not among what PyTorch counts. A
+    fame is counted as full as it is on average over the run. The samples by which a collapse is
+    seen count at their share where it changes the run (`population.on_collapse`), and else are a
+    judge's; distances between samples are not among what PyTorch counts. A
     batched or compiled run is counted as a shared one, so that a budget does not depend on which
     was quicker. Workers of other executors are not seen: use `serial`.
     """
@@ -72,12 +73,12 @@ def generation_flops(state: State, world: World) -> int:
     if world.hall:
         with_one = _advance_flops(replace(state, hall=[past(state.environment)]), world)
         total += (with_one - total) * _mean_hall(world)
-    return int(total + _revival_flops(state, world))
+    return int(total + _watch_flops(state, world))
 
 
 def _advance_flops(state: State, world: World) -> Fraction:
-    """Operations of one generation without revival, the mean until lazy penalties are due again."""
-    count, never = world.config.environment.lazy, replace(world.config.population, revival=0.0)
+    """Operations of one generation without a measurement, the mean until lazy penalties are due."""
+    count, never = world.config.environment.lazy, replace(world.config.population, collapse_every=0)
     world = replace(world, config=replace(world.config, population=never))
     with Counter() as counter, as_written(world.plan.game):
         for generation in range(state.generation, state.generation + count):
@@ -85,14 +86,14 @@ def _advance_flops(state: State, world: World) -> Fraction:
     return Fraction(counter.total, count)
 
 
-def _revival_flops(state: State, world: World) -> Fraction:
-    """A generation's share in the operations of a measurement."""
+def _watch_flops(state: State, world: World) -> Fraction:
+    """A generation's share in the operations of a measurement, where it may change the run."""
     settings = world.config.population
-    if not settings.revival:
+    if settings.on_collapse == "warn":
         return Fraction(0)
     with Counter() as counter:
-        covered(state.population[0], world, state.generation)
-    return Fraction(counter.total, settings.revival_every)
+        measured(state.population[0], world, state.generation)
+    return Fraction(counter.total, settings.collapse_every)
 
 
 def _mean_hall(world: World) -> Fraction:
@@ -120,7 +121,7 @@ def estimate(state: State, world: World) -> str:
     frames = world.config.records.pictures
     seconds = 1.05 * left * seconds_each + 0.15 * frames + beside
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    kept = 1 + bool(world.config.population.revival)  # now, and as it was in its refuge
+    kept = 1 + bool(world.config.population.collapse_every)  # now, and as it was in its refuge
     weights, critic = sum(one.weights.numel() for one in state.population), state.environment
     disk = 900 * left + 30_000 * frames + 2 * 20 * kept * (weights + critic.weights.numel())
     archive = world.config.population.mixture * state.population[0].weights.numel()

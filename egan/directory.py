@@ -66,14 +66,16 @@ class Directory:
         return self.path / "scores.json"
 
     def weights(self, which: str) -> Path:
-        """The file of a generator: "final", "best" or "mixture"."""
+        """The file of a generator: "final", "best", "refuge" or "mixture"."""
         names = {
             "final": "generator.safetensors",
             "best": "generator-best.safetensors",
+            "refuge": "generator-refuge.safetensors",
             "mixture": "generator-mixture.safetensors",
         }
         if which not in names:
-            raise UsageError(f"which is {which!r}: it must be 'final', 'best' or 'mixture'.")
+            *others, last = map(repr, names)
+            raise UsageError(f"which is {which!r}: it must be {', '.join(others)} or {last}.")
         return self.path / names[which]
 
     def frame(self, generation: int) -> Path:
@@ -122,7 +124,7 @@ class Directory:
         lacks = sorted(set(plain(Config())) - set(found))
         if lacks:
             raise UsageError(f"the configuration {self.config} lacks {', '.join(lacks)}.")
-        return found
+        return _today(found)
 
     def load_config(self) -> Config:
         """The configuration of the run that lies here.
@@ -136,6 +138,15 @@ class Directory:
         """Write the configuration, whole or not at all."""
         text = json.dumps(plain(config), indent=2) + "\n"
         write_whole(self.config, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _today(found: dict[str, Any]) -> dict[str, Any]:
+    """A configuration in which settings have the names that they have now."""
+    population = dict(found["population"])
+    share, every = population.pop("revival", 0.0), population.pop("revival_every", 0)
+    if share:
+        population |= {"collapse": share, "collapse_every": every, "on_collapse": "revive"}
+    return {**found, "population": population}
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from egan.collapse import watched
 from egan.environment import Environment
 from egan.memory import remembering
-from egan.revival import revived
 from egan.scene import Litter
 from egan.state import Generation, State
 from egan.world import World
@@ -66,5 +66,6 @@ def conclude(
         barren=state.barren + 1 if world.operators.barren(litter) else 0,
         history=world.operators.remember(state.history, litter),
     )
-    state = remembering(revived(state, world), world, environment)
-    return state, Generation(litter.children, survivors, learning)
+    state, watch = watched(state, world)
+    state = remembering(state, world, environment)
+    return state, Generation(litter.children, survivors, learning, watch)

@@ -18,6 +18,7 @@ from egan.scores import Score, evaluate, floors, scores
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 
+SHOWN = 5  # alarms whose generations are named
 Verdict = dict[str, dict[str, float]]
 """Of one generator, by the score's name: its `score`, and what `real` samples score."""
 
@@ -64,18 +65,22 @@ def table(found: Verdict) -> str:
 
 
 def summary(directory: Directory) -> dict[str, Any]:
-    """Sums over the log: generations, seconds, revivals, each mutation's wins."""
+    """Sums over the log: generations, seconds, alarms, revivals, each mutation's wins."""
     wins: dict[str, float] = {}
+    alarms: list[int] = []
     revivals = 0
     last: dict[str, Any] = {"generation": 0, "seconds": 0.0}
     for last in read_log(directory.log):
-        revivals += "revived" in last
+        watch = last.get("watch", {})
+        alarms += [last["generation"]] if watch.get("alarm") else []
+        revivals += "revived" in watch
         for name, share in last["selection"].items():
             wins[name] = wins.get(name, 0.0) + share
     total = sum(wins.values()) or 1.0
     return {
         "generations": last["generation"],
         "seconds": last["seconds"],
+        "alarms": alarms,
         "revivals": revivals,
         "wins": {name: count / total for name, count in wins.items()},
     }
@@ -127,9 +132,20 @@ def paragraph(directory: Directory, data: Data) -> str:
     if len(facts["wins"]) > 1:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["wins"].items())
         sentences.append(f"Survivors came from {shares}.")
-    if facts["revivals"]:
-        sentences.append(f"Revivals of a collapsed population: {facts['revivals']:,}.")
+    if facts["alarms"]:
+        sentences += _collapses(facts["alarms"], facts["revivals"], directory)
     return " ".join(sentences)
+
+
+def _collapses(alarms: Sequence[int], revivals: int, directory: Directory) -> list[str]:
+    shown = ", ".join(f"{generation:,}" for generation in alarms[:SHOWN])
+    more = f" and {len(alarms) - SHOWN:,} more" if len(alarms) > SHOWN else ""
+    back = f" ({revivals:,} undone)" if revivals else ""
+    return [
+        f"The population collapsed at generation {shown}{more}{back}.",
+        f"The generator that covered most of the data, that of generation "
+        f"{exported(directory, 'refuge').generation:,}, is kept: --which refuge.",
+    ]
 
 
 def _shares(members: Sequence[Share]) -> str:

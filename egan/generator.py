@@ -122,6 +122,7 @@ def exported(directory: Directory, which: str) -> Exported:
 _WAYS = {
     "final": "let it go on first",
     "best": "let it go on first",
+    "refuge": "it is made once the run covers a tenth of the data (population.collapse_every)",
     "mixture": "it is made at the end of a run whose population.mixture is above 0",
 }
 

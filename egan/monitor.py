@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -19,6 +20,7 @@ from egan.state import Generation, State
 from populations.individual import Individual
 from populations.lineage import between, pedigree, shares
 
+LOGGER = logging.getLogger("egan")
 Row = dict[str, Any]
 WINDOW = 500  # generations over which the bar's mutation shares are taken
 BAR_FORMAT = (
@@ -30,11 +32,12 @@ BAR_EVERY = 20  # generations between updates of the bar's text
 def row_of(
     state: State, happened: Generation, mutations: list[str], origins: list[str], seconds: float
 ) -> Row:
-    """What one generation was, as plain numbers; where it ended in a revival, `revived` too.
+    """What one generation was, as plain numbers.
 
     Args:
         state: after the generation.
-        happened: its children, survivors and the discriminator's steps.
+        happened: its children, survivors, the discriminator's steps, and `watch` where a collapse
+            was looked for.
         mutations: all that children come from, in order.
         origins: of survivors: these names, and others that are not mutations.
         seconds: since the run began, interruptions left out.
@@ -54,9 +57,22 @@ def row_of(
         "environment": happened.learning,
         "barren": state.barren,
     }
-    if state.revivals and state.revivals[-1][0] == state.generation:
-        row["revived"] = state.revivals[-1][1]
+    if happened.watch:
+        row["watch"] = happened.watch
     return row
+
+
+def alarm(row: Row) -> str:
+    """One sentence on a collapse after that generation; empty where there was none."""
+    watch = row.get("watch", {})
+    if not watch.get("alarm"):
+        return ""
+    figures = ", ".join(
+        f"{name} {watch[name]:.2f} after {watch[f'{name}-peak']:.2f}"
+        for name in ("coverage", "diversity")
+    )
+    then = f"; back to generation {watch['revived']:,}" if "revived" in watch else ""
+    return f"Collapse at generation {row['generation']:,}: {figures}{then}."
 
 
 def _fitness(individuals: list[Individual]) -> dict[str, float]:
@@ -162,13 +178,12 @@ class Board:
         self.wins.append(row["selection"])
         step, score = row["generation"], row.get("score", {})
         scalars = {f"score/{name}": value for name, value in score.items()}
-        scalars |= {
-            f"diagnostics/{name}": value
-            for name, value in row.get("diagnostics", {}).items()
-            if math.isfinite(value)
-        }
-        if "revived" in row:
-            scalars["revived"] = row["revived"]
+        for group in ("diagnostics", "watch"):
+            scalars |= {
+                f"{group}/{name}": value
+                for name, value in row.get(group, {}).items()
+                if math.isfinite(value)
+            }
         if step % self.every == 0:
             for group in ("fitness", "environment"):
                 scalars |= {f"{group}/{name}": value for name, value in row[group].items()}
@@ -207,12 +222,17 @@ class Bar:
             bar_format=BAR_FORMAT,
         )
         self.recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
-        self.score = ""
+        self.score = self.coverage = ""
 
     def show(self, row: Row) -> None:
-        """Advance by one generation."""
+        """Advance by one generation; a collapse is a warning, with or without a bar."""
         self.recent.append(row["selection"])
         self._read_score(row.get("score", {}))
+        if "watch" in row:
+            self.coverage = f"coverage {row['watch']['coverage']:.2f}"
+        if alarm(row):
+            with tqdm.external_write_mode(sys.stderr):
+                LOGGER.warning(alarm(row))
         if row["generation"] % BAR_EVERY == 0:
             self.bar.set_postfix_str(self._text(row), refresh=False)
         self.bar.update()
@@ -224,7 +244,7 @@ class Bar:
             self.score = f"energy distance {score['energy-distance']:.4g}"
 
     def _text(self, row: Row) -> str:
-        parts = [self.score] if self.score else []
+        parts = [part for part in (self.score, self.coverage) if part]
         if row["fitness"]:
             parts.append(f"fitness {row['fitness']['total']:+.2f}")
         if len(row["selection"]) > 1:

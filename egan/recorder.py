@@ -75,6 +75,8 @@ class Recorder:
         self.export("final", state.population[0], state.generation)
         if self.best:
             self.export("best", self.best.individual, self.best.generation)
+        if state.refuge:
+            self.export("refuge", state.refuge.population[0], state.refuge.generation)
 
     def export(self, which: str, individual: Individual, generation: int) -> None:
         """Write the generator of an individual."""

@@ -19,7 +19,7 @@ from egan.findings import judge, record_scores
 from egan.generator import Generator, export, exported, load_weights
 from egan.interrupts import Stop, stoppable, threads
 from egan.mixture import fit_mixture
-from egan.monitor import Bar, Row, row_of
+from egan.monitor import Bar, Row, alarm, row_of
 from egan.pictures import animate, draw
 from egan.presets import configure
 from egan.recorder import Recorder
@@ -73,7 +73,7 @@ def advance(
             bar.show(row)
             wanted = on_generation(state, row) if on_generation else None
             check_fertile(state, config)
-            if wanted is True or (stop and stop.signal is not None):
+            if wanted is True or (stop and stop.signal is not None) or is_over(row, config):
                 break
     finally:
         bar.close()
@@ -86,6 +86,11 @@ def is_due(generation: int, config: Config) -> bool:
     """Whether that generation is diagnosed."""
     every = config.records.diagnostics_every
     return every > 0 and generation % every == 0
+
+
+def is_over(row: Row, config: Config) -> bool:
+    """Whether a run ends with that generation since it has collapsed."""
+    return bool(alarm(row)) and config.population.on_collapse == "stop"
 
 
 def check_fertile(state: State, config: Config) -> None:
@@ -106,7 +111,8 @@ class Outcome:
         config: of the run.
         world: what the configuration means.
         done: generations done.
-        signal: number of the signal that ended it early, None otherwise.
+        signal: number of the signal that ended it early, None otherwise: then what did so was a
+            collapse or the caller.
         ran: whether there was anything left to do.
     """
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from egan.directory import Directory
 from egan.environment import Environment, clipped
+from egan.neighbourhoods import Estimate
 from egan.networks import Flat
 from egan.state import Refuge, State
 from egan.world import World
@@ -83,7 +84,9 @@ def freeze(state: State, best: Best | None) -> dict[str, Any]:
             "population": [pack(one) for one in state.refuge.population],
             "environment": dict(vars(state.refuge.environment)),
         },
-        "revivals": [list(pair) for pair in state.revivals],
+        "peaks": {name: list(each) for name, each in state.peaks.items()},
+        "collapsed": state.collapsed,
+        "alarms": [list(pair) for pair in state.alarms],
         "environment": dict(vars(state.environment)),
         "best": best and {**vars(best), "individual": pack(best.individual)},
     }
@@ -109,12 +112,15 @@ def revive(saved: dict[str, Any], world: World) -> tuple[State, Best | None]:
         archive=_individuals(game, saved.get("archive", ())),
         hall=[_past(game, each) for each in saved.get("hall", ())],
         behaviours=[tuple(each) for each in saved.get("behaviours", ())],
-        refuge=refuge and Refuge(**{
-            **refuge,
-            "population": _individuals(game, refuge["population"]),
-            "environment": _environment(game, refuge["environment"]),
-        }),
-        revivals=[(now, then) for now, then in saved.get("revivals", ())],
+        refuge=refuge and Refuge(
+            refuge["generation"],
+            refuge["coverage"],
+            _individuals(game, refuge["population"]),
+            _environment(game, refuge["environment"]),
+        ),
+        peaks={name: Estimate(*each) for name, each in saved.get("peaks", {}).items()},
+        collapsed=saved.get("collapsed", False),
+        alarms=[(now, then) for now, then in saved.get("alarms", ())],
     )  # fmt: skip
     return state, best or None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from egan.environment import Environment
+from egan.neighbourhoods import Estimate
 from populations.choice import History
 from populations.individual import Individual
 
@@ -19,14 +20,12 @@ class Refuge:
     Attributes:
         generation: how many were done.
         coverage: of real samples by the fittest, in [0, 1]; who covers as much takes its place.
-        limit: of coverage, below which it comes back.
         population: as it was.
         environment: as it was, with its moments.
     """
 
     generation: int
     coverage: float
-    limit: float
     population: list[Individual]
     environment: Environment
 
@@ -44,8 +43,10 @@ class State:
         archive: the fittest of earlier generations, for a mixture of generators.
         hall: discriminators that earlier generations met, which judge too; without moments.
         behaviours: of the fittest of earlier generations, where novelty is read.
-        refuge: where the run goes back to when the population collapses.
-        revivals: after which generations it did, and to which.
+        refuge: the best by coverage, where the run may go back to when the population collapses.
+        peaks: the highest coverage and diversity so far.
+        collapsed: whether an alarm stands, since they have not come back.
+        alarms: after which generations a collapse was seen, and from which the refuge then was.
     """
 
     generation: int
@@ -57,7 +58,9 @@ class State:
     hall: list[Environment] = field(default_factory=list)
     behaviours: list[tuple[float, ...]] = field(default_factory=list)
     refuge: Refuge | None = None
-    revivals: list[tuple[int, int]] = field(default_factory=list)
+    peaks: dict[str, Estimate] = field(default_factory=dict)
+    collapsed: bool = False
+    alarms: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +71,13 @@ class Generation:
         offspring: all children.
         survivors: children, and parents where these compete; empty where nobody is finite.
         learning: means of what the discriminator's steps report.
+        watch: how far the run is from a collapse, where that was measured (`collapse.watched`).
     """
 
     offspring: list[Individual]
     survivors: list[Individual]
     learning: dict[str, float]
+    watch: dict[str, float] = field(default_factory=dict)
 
     def origin(self, survivor: Individual) -> str:
         """The mutation that made a survivor in this generation, or that it is a parent still."""

@@ -31,12 +31,17 @@ def make_worlds(config: Config, seeds: Sequence[int], source: Any = None) -> lis
         source: data given in Python.
 
     Raises:
-        UsageError: the networks cannot be batched, another engine is named, or what `make_world`
-            raises.
+        UsageError: the networks cannot be batched, another engine is named, one run could stop
+            before the others, or what `make_world` raises.
     """
     if config.execution.engine not in (AUTO, OTHER):
         raise UsageError(
             f"execution.engine is {config.execution.engine!r}: seeds in step are bred by 'batched'."
+        )
+    if config.population.on_collapse == "stop":
+        raise UsageError(
+            "population.on_collapse is 'stop': seeds in step do not stop one by one, it must be "
+            "'warn' or 'revive'."
         )
     config = with_engine(config, OTHER)
     return [

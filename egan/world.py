@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ from egan.environment import (
     settle,
     sight_kernel,
 )
+from egan.generator import Generator
 from egan.kernels import run
+from egan.neighbourhoods import Neighbourhoods, set_aside
 from egan.networks import Flat, make_pair
 from egan.operators import Operators
 from egan.optimizer import fresh_moments, scheduled
@@ -76,6 +79,18 @@ class World:
     def archive(self) -> int:
         """Earlier generations of which behaviours are kept."""
         return self.config.fitness.archive if self.plan.judges_by("past") else 0
+
+    @cached_property
+    def aside(self) -> Neighbourhoods | None:
+        """The real samples by which a collapse is seen; None where too few are different."""
+        return set_aside(self.data, self.config.seed)
+
+    @cached_property
+    def sampler(self) -> Generator:
+        """A workplace beside breeding's, for samples as an exported generator makes them."""
+        game = copy.copy(self.plan.game)
+        game.generator = Flat(make_pair(self.config, self.data.shape)[0], self.device)
+        return Generator(game)
 
     def settle(self, environment: Environment) -> Environment:
         """The environment as a generation's children will meet it."""

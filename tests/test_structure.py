@@ -21,7 +21,7 @@ LEVELS = [
     ["breeding"],
     ["operators", "workers"],
     ["world"],
-    ["revival"],
+    ["collapse"],
     ["trials", "checks"],
     ["assembly"],
     ["memory", "pictures"],

@@ -308,7 +308,7 @@ WAYS = {
         "fitness": {"landmarks": 4},
     },
     "ranks": {"fitness": {"combination": "ranks"}, "population": {"mu": 2}},
-    "revival": {"population": {"revival": 0.99, "revival_every": 1}},
+    "revival": {"population": {"on_collapse": "revive", "collapse": 0.99, "collapse_every": 1}},
     "hall of fame": {
         "environment": {"hall": 2},
         "population": {"crossover": "layer-swap", "parents": "compete"},

@@ -277,7 +277,7 @@ def test_samples_are_written_in_the_form_of_the_files_ending(here, capsys):
     assert main(["sample", "r", "--which", "worst", "--out", "b.npy"]) == 2
     assert (
         capsys.readouterr().err
-        == "egan: which is 'worst': it must be 'final', 'best' or 'mixture'.\n"
+        == "egan: which is 'worst': it must be 'final', 'best', 'refuge' or 'mixture'.\n"
     )
 
 
