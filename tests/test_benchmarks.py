@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import egan.diagnostics
-from benchmarks import catalogue, diagnostics, generation_cost, operators
+from benchmarks import catalogue, collapse, diagnostics, generation_cost, operators
 from benchmarks.generation_cost import Case, measure, summary
 from benchmarks.generation_cost import plain as alternating
 from benchmarks.presets import read
@@ -235,3 +235,49 @@ def test_the_signal_is_one_where_children_are_equal_and_grows_with_their_distanc
     expected = 3 * np.var([0, 0, 10, 10], ddof=1)  # over a variance of 1
     medians = np.median([diagnostics.signal(table) ** 2 for table in apart])
     assert medians == pytest.approx(expected, rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory):
+    """A little of every question of `benchmarks.collapse`: the cases, their rows and the file."""
+    path = tmp_path_factory.mktemp("collapse") / "rows.jsonl"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(collapse, "DATA", ("ring",))
+        patched.setattr(collapse, "ARMS", {"default": {}})
+        wanted = collapse.cases(24, seeds=1, generations=50)
+        return wanted, collapse.run_all(wanted, path, "a command"), path
+
+
+def test_alarms_have_a_row_for_every_case_and_none_twice(collapsed):
+    wanted, rows, path = collapsed
+    assert [row["question"] for row in rows] == 4 * ["noise"] + 3 * 4 * ["power"] + ["runs"]
+    never = {name: (kind, lambda: pytest.fail("run again")) for name, (kind, _) in wanted.items()}
+    assert collapse.run_all(never, path, "another") == rows
+    tables = [
+        made(rows).splitlines()[2:]
+        for made in (collapse.noise_table, collapse.power_table, collapse.run_table)
+    ]
+    assert [len(lines) for lines in tables] == [4, 12, 1]
+    assert collapse.summary(rows)["alarms_default"] == 0
+
+
+def test_alarms_are_those_of_the_generator_that_was_constructed(collapsed):
+    _, rows, _ = collapsed
+    noise = [row for row in rows if row["question"] == "noise"]
+    assert [row["coverage"] for row in noise] == sorted(row["coverage"] for row in noise)
+    assert all(row["run-0.6"] <= row["run-1.0"] < 0.2 for row in noise)
+    power = {(row["good"], row["lost"]): row for row in rows if row["question"] == "power"}
+    assert power[1.0, 6]["seen"] == 1
+    assert power[1.0, 2]["seen"] == 0
+    assert power[1.0, 4]["after"] == pytest.approx(power[1.0, 4]["before"] / 2, abs=0.05)
+
+
+def test_labels_know_when_half_of_the_modes_are_lost_and_how_late_the_alarm_is():
+    assert collapse.collapses([1, 3, 1, 6, 4, 3, 2, 8, 8, 4, 4]) == [5, 9]
+    row = {"modes": [2, 8, 8, 3, 3, 8, 4, 8, 8], "every": 50, "generations": 450,
+           "alarms": [100, 250, 400]}  # fmt: skip
+    assert collapse.collapses(row["modes"]) == [3, 6]
+    assert collapse.delays(row) == [50, 50]
+    assert collapse.untrue(row) == [8, 8]
+    assert collapse.delays({**row, "alarms": [100]}) == [None, None]
+    assert collapse.untrue({**row, "alarms": [200]}) == []
