@@ -170,6 +170,12 @@ def _compare_parser() -> Parser:
         help="Methods (`egan list arms`), presets or files of settings; `'egan[gamma=0,1]'` is two "
         "of them. The others are tested against the first.",
     )
+    parser.add_argument(
+        "--protocol",
+        type=str | None,
+        help="A published experiment (`egan list protocols`): its data, arms, settings, length and "
+        "number of seeds, where nothing else is said.",
+    )
     parser.add_argument("--seeds", type=int | None, help="How many (5 unless told).")
     parser.add_argument("--first_seed", type=int, default=0, help="The first of them.")
     parser.add_argument(

@@ -17,6 +17,7 @@ from egan.presets import presets
 from egan.recombination import crossovers
 from egan.scores import scores
 from egan.study.arms import arms
+from egan.study.protocols import protocols
 from populations.choice import choices
 from populations.executors import executors
 from populations.registry import first_line
@@ -49,5 +50,6 @@ def catalogue() -> dict[str, dict[str, str]]:
     lines["choices"] = {name: first_line(each.choose) for name, each in choices.items()}
     lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}
     lines["arms"] = {name: arm.text for name, arm in arms.items()}
+    lines["protocols"] = {name: protocol.text for name, protocol in protocols.items()}
     lines["presets"] = {name: preset.text for name, preset in presets.items()}
     return lines

@@ -139,7 +139,7 @@ def compare(arguments: Namespace) -> int:
     from egan.study.compare import Asked
     from egan.study.compare import compare as run_study
 
-    own = "data", "arms", "budget", "looks", "primary", "samples"
+    own = "data", "arms", "budget", "looks", "primary", "samples", "protocol"
     beside = (*own, "seeds", "first_seed", "out", "jobs", "debug")
     asked = Asked(
         **{name: arguments.get(name) or None for name in own},

@@ -54,7 +54,8 @@ def pacgan(
 ) -> Pair:
     """PacGAN's pair: batch-norm ReLU generator (4 x 400), maxout-5 discriminator (3 x 200).
 
-    Lin et al. (2018), appendix; `width` is the generator's, the discriminator has half of it.
+    Lin et al. (2018), appendix; `width` is the generator's, the discriminator has half of it. Batch
+    norm is as in their code: no biases before it, its running statistics decay by 0.95.
     """
     wide, deep = width or 400, depth or 4
     narrow = max(1, wide // 2)
@@ -63,7 +64,11 @@ def pacgan(
     hidden = [
         layer
         for inputs, outputs in pairwise(generator)
-        for layer in (nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
+        for layer in (
+            nn.Linear(inputs, outputs, bias=False),
+            nn.BatchNorm1d(outputs, eps=1e-4, momentum=0.05),
+            nn.ReLU(),
+        )
     ]
     maxouts = [Maxout(inputs, outputs, 5) for inputs, outputs in pairwise(discriminator)]
     return (

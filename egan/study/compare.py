@@ -16,10 +16,13 @@ from tqdm import tqdm
 from egan.cost import clock
 from egan.data import make_data
 from egan.scores import applicable, primary_of, samples_of
+from egan.settings import merge
 from egan.snapshot import start
 from egan.study.arms import USUAL, Arm, parse_arms
 from egan.study.budgets import Budget, Price, parse_budget, price_of
+from egan.study.calibration import calibration
 from egan.study.cells import Task, run_cell, settings_of, world_of
+from egan.study.protocols import Protocol, protocol_of
 from egan.study.records import Cell, DataSet, Folder, Key, Part, Study, held
 from egan.study.sweeps import swept
 from egan.study.tables import markdown, results, summary
@@ -45,6 +48,8 @@ class Asked:
         primary: the score by which arms are compared.
         samples: on which final scores are taken.
         common: settings of all arms, nested, under each arm's own.
+        protocol: a published experiment, see `protocols`, that says all the rest where it is None;
+            settings of all arms are laid over its own.
     """
 
     data: Sequence[str] | None = None
@@ -55,6 +60,7 @@ class Asked:
     primary: str | None = None
     samples: int | None = None
     common: Mapping[str, Any] | None = None
+    protocol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ class Outcome:
 
     def table(self) -> str:
         """What the study says, in Markdown."""
-        return markdown(self.study, summary(self.study, self.cells))
+        compared = markdown(self.study, summary(self.study, self.cells))
+        published = calibration(self.study, self.cells)
+        return f"{compared}\n\n{published}" if published else compared
 
 
 def compare(
@@ -117,19 +125,60 @@ def _wanted(asked: Asked, old: Study | None) -> Study:
     Raises:
         UsageError: a study lies there that was another.
     """
+    name = asked.protocol or (old.protocol if old else "")
+    protocol = protocol_of(name) if name else None
+    if protocol and old is None:
+        asked = _filled(asked, protocol)
+    elif protocol:
+        asked = _laid_over(asked, protocol)
     if old is None and not asked.data:
         raise UsageError("name what to compare on: a data set such as ring, or several.")
     data = [each for text in asked.data or () for each in _data_sets(text, asked)]
     arms = parse_arms(asked.arms or (() if old else USUAL))
-    first = arms[0].name if arms else ""
-    budget = parse_budget(asked.budget or f"flops={first}:{GENERATIONS}") if arms else None
-    if old is None:
-        assert budget is not None
-        return _checked(Study(
-            data, arms, list(asked.seeds or range(5)), budget, asked.looks or LOOKS,
-            asked.common or {},
-        ))  # fmt: skip
+    if protocol:
+        arms = [protocol.tailor(arm) for arm in arms]
+    study = _begun(asked, data, arms) if old is None else _enlarged(asked, old, data, arms)
+    return _checked(study)
+
+
+def _laid_over(asked: Asked, protocol: Protocol) -> Asked:
+    """With the protocol's scores, and its settings under those that are given."""
+    return replace(
+        asked,
+        primary=asked.primary or protocol.primary,
+        samples=asked.samples or protocol.samples,
+        common=None if asked.common is None else merge(protocol.settings, asked.common),
+    )
+
+
+def _filled(asked: Asked, protocol: Protocol) -> Asked:
+    """With what the protocol says of all that is not asked for."""
+    return _laid_over(replace(
+        asked,
+        data=asked.data or protocol.data,
+        arms=asked.arms or protocol.arms,
+        seeds=asked.seeds or range(protocol.seeds),
+        budget=asked.budget or f"generations={protocol.generations}",
+        common=asked.common or {},
+    ), protocol)  # fmt: skip
+
+
+def _begun(asked: Asked, data: list[DataSet], arms: list[Arm]) -> Study:
+    budget = parse_budget(asked.budget or f"flops={arms[0].name}:{GENERATIONS}")
+    return Study(
+        data, arms, list(asked.seeds or range(5)), budget, asked.looks or LOOKS,
+        asked.common or {}, protocol=asked.protocol or "",
+    )  # fmt: skip
+
+
+def _enlarged(asked: Asked, old: Study, data: list[DataSet], arms: list[Arm]) -> Study:
+    """The study that lies there, with more of what it may get more of.
+
+    Raises:
+        UsageError: something else was asked for.
+    """
     for name, given, before in (
+        ("protocol", asked.protocol, old.protocol or "none"),
         ("budget", asked.budget and str(parse_budget(asked.budget)), str(old.budget)),
         ("looks", asked.looks, old.looks),
         ("settings of all arms", asked.common or None, old.common),
@@ -139,12 +188,12 @@ def _wanted(asked: Asked, old: Study | None) -> Study:
                 f"the study has another {name}, {before}, not {given}: leave it out, or name "
                 "another directory."
             )
-    return _checked(replace(
+    return replace(
         old,
         data=_joined("data set", old.data, data),
         arms=_joined("arm", old.arms, arms),
         seeds=sorted({*old.seeds, *(asked.seeds or ())}),
-    ))  # fmt: skip
+    )
 
 
 def _joined(kind: str, old: Sequence[Any], new: Sequence[Any]) -> list[Any]:

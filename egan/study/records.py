@@ -71,6 +71,7 @@ class Study:
         common: settings of all arms, under each arm's own.
         parts: what the budget buys, by data set and arm.
         about: commit, command and hardware, as texts.
+        protocol: by whose settings, of `protocols`; empty: none's.
     """
 
     data: list[DataSet]
@@ -81,6 +82,7 @@ class Study:
     common: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[tuple[str, str], Part] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+    protocol: str = ""
 
     def whole(self) -> list[Key]:
         """All cells: every arm's first seed before any second one."""
@@ -145,6 +147,7 @@ class Folder:
                     for arm, part in parts.items()
                 },
                 about=found["about"],
+                protocol=found.get("protocol", ""),
             )
         except FileNotFoundError as error:
             raise UsageError(f"{self.path} is not a study: it has no study.json.") from error
@@ -167,6 +170,7 @@ class Folder:
             "common": study.common,
             "parts": parts,
             "about": study.about,
+            "protocol": study.protocol,
         }
         text = json.dumps(plain, indent=2) + "\n"
         write_whole(self.plan, lambda part: part.write_text(text, encoding="utf-8"))

@@ -32,6 +32,26 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return middle, float(low), float(high)
 
 
+def difference(
+    values: Sequence[float], mean: float, error: float, runs: int
+) -> tuple[float, float, float]:
+    """The mean of values less another one, and its interval (Welch's t, 95 %).
+
+    Args:
+        values: two or more.
+        mean: of others.
+        error: its standard error.
+        runs: over which it was taken, two or more.
+    """
+    ours, theirs = stats.sem(values) ** 2, error**2
+    found = float(np.mean(values)) - mean
+    if not ours + theirs:
+        return found, found, found
+    freedom = (ours + theirs) ** 2 / (ours**2 / (len(values) - 1) + theirs**2 / (runs - 1))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(ours + theirs)
+    return found, found - reach, found + reach
+
+
 def a12(left: Sequence[float], right: Sequence[float]) -> float:
     """The probability that a merit of the left is above one of the right, ties counted half.
 

@@ -152,12 +152,13 @@ def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
         "collapsed, final", "collapsed, best", "all modes after",
         "generations", "generator steps", "GFLOP", "CPU s", "s",
     ]  # fmt: skip
-    lines = [f"### {data.name}", "", _line(head), _line(["---"] * len(head))]
-    return "\n".join([*lines, *(_line(_cells(row)) for row in rows)])
+    return f"### {data.name}\n\n{table(head, map(_cells, rows))}"
 
 
-def _line(parts: Iterable[str]) -> str:
-    return f"| {' | '.join(parts)} |"
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
 
 
 def _cells(row: Row) -> list[str]:

@@ -138,6 +138,9 @@ def test_pacgan_has_its_sizes():
     assert kinds(discriminate) == ["Flatten", "Maxout", "Maxout", "Maxout", "Linear"]
     assert sizes(discriminate) == [(2, 1000), (200, 1000), (200, 1000), (200, 1)]
     assert {each.pieces for each in discriminate if isinstance(each, Maxout)} == {5}
+    biased = [each.bias is not None for each in generate if isinstance(each, nn.Linear)]
+    assert biased == [False] * 4 + [True]
+    assert {each.momentum for each in generate if isinstance(each, nn.BatchNorm1d)} == {0.05}
 
 
 def test_the_default_pair_has_two_hidden_layers_of_128():
