@@ -20,7 +20,7 @@ from egan.state import Generation, State
 from populations.individual import Individual
 from populations.lineage import between, pedigree, shares
 
-LOGGER = logging.getLogger("egan")
+ALARMS = logging.getLogger("egan.alarms")
 Row = dict[str, Any]
 WINDOW = 500  # generations over which the bar's mutation shares are taken
 BAR_FORMAT = (
@@ -232,7 +232,7 @@ class Bar:
             self.coverage = f"coverage {row['watch']['coverage']:.2f}"
         if alarm(row):
             with tqdm.external_write_mode(sys.stderr):
-                LOGGER.warning(alarm(row))
+                ALARMS.warning(alarm(row))
         if row["generation"] % BAR_EVERY == 0:
             self.bar.set_postfix_str(self._text(row), refresh=False)
         self.bar.update()

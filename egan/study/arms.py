@@ -83,7 +83,6 @@ arms: dict[str, Entry] = {
         _alone("heuristic", penalties={**UNPENALISED, "dragan": 0.1}),
     ),
     "pacgan-2": Entry("PacGAN: 2 samples judged as one.", _alone("heuristic", packing=2)),
-    "pacgan-3": Entry("PacGAN: 3 samples judged as one.", _alone("heuristic", packing=3)),
     "pacgan-4": Entry("PacGAN: 4 samples judged as one.", _alone("heuristic", packing=4)),
     "unrolled-5": Entry(
         "The unrolled GAN, 5 steps ahead.",

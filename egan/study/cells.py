@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from egan.assembly import make_game, make_world
 from egan.generator import Generator
 from egan.mixture import fit_mixture
-from egan.monitor import Row
+from egan.monitor import ALARMS, Row
 from egan.presets import configure
 from egan.run import advance
 from egan.scores import applicable, evaluate, reference, scores
@@ -84,7 +85,8 @@ def run_cell(task: Task) -> Cell:
 
     Returns:
         `data`, `arm`, `seed`; `error`, why it ended early, or None; costs without those of judging:
-        `generations`, `generator_steps`, `flops` (counted), `cpu_seconds`, `seconds`; `looks`: of
+        `generations`, `generator_steps`, `flops` (counted), `cpu_seconds`, `seconds`; `alarms`, the
+        generations after which a collapse was seen (`egan.collapse`); `looks`: of
         each its `share` of the budget, `generation`, `flops`, `scores`, and `selection`, the shares
         of survivors by what made them since the look before; `final` and `best`: scores of the last
         outcome and of that which was best at a look by the primary score, on fresh samples;
@@ -96,14 +98,25 @@ def run_cell(task: Task) -> Cell:
     watch = Watch(world, task)
     error = None
     try:
-        advance(start(world), world, on_generation=watch.see)
+        with _unalarmed():
+            advance(start(world), world, on_generation=watch.see)
     except RunError as broken:
         error = str(broken)
         watch.pause()
     return {
         "data": task.data.name, "arm": task.arm.name, "seed": task.seed, "error": error,
-        **watch.costs(), "looks": watch.looks, **watch.outcomes(error),
+        **watch.costs(), "alarms": watch.alarms(), "looks": watch.looks, **watch.outcomes(error),
     }  # fmt: skip
+
+
+@contextmanager
+def _unalarmed() -> Iterator[None]:
+    """Alarms are in the cell; on the console nobody would know whose they are."""
+    ALARMS.disabled = True
+    try:
+        yield
+    finally:
+        ALARMS.disabled = False
 
 
 def outcome(state: State, world: World) -> Generator:
@@ -176,6 +189,10 @@ class Watch:
             "cpu_seconds": round(float(cpu), 2),
             "seconds": round(float(wall), 2),
         }
+
+    def alarms(self) -> list[int]:
+        """Generations after which a collapse was seen, without labels (`egan.collapse`)."""
+        return [when for when, _ in self.last.alarms] if self.last else []
 
     def outcomes(self, error: str | None) -> dict[str, Any]:
         """Scores of the final outcome and of the best one; none of a run that ended early."""

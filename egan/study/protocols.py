@@ -72,19 +72,19 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merge(PLAIN, *layers)
 
 
-PACKED = ("gan", "pacgan-2", "pacgan-3", "pacgan-4")
+PACKED = ("gan", "pacgan-2", "gan[packing=3]", "pacgan-4")
 UNROLLED = (*PACKED, "unrolled-5")
 
 
 def _packs(batch: int) -> dict[str, dict[str, Any]]:
     """The published batches are of so many packs; ours count samples."""
-    return {
-        f"pacgan-{size}": {
-            "variation": {"batch": size * batch},
-            "environment": {"batch": size * batch},
-        }
-        for size in (2, 3, 4)
-    }
+    own: dict[str, dict[str, Any]] = {}
+    for size, arm in enumerate(PACKED[1:], 2):
+        count = {"batch": size * batch}
+        own[arm] = {
+            "variation": count, "environment": count, "fitness": {"samples": size * batch}
+        }  # fmt: skip
+    return own
 
 
 def _rows(

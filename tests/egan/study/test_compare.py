@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from egan.cli import main
+from egan.neighbourhoods import Estimate
 from egan.study.arms import parse_arms
 from egan.study.cells import Task, run_cell
 from egan.study.compare import Asked, compare
@@ -234,3 +235,15 @@ def test_the_command_compares_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "| gan | 2 |" in capsys.readouterr().out
     assert main(["compare", "--out", "studies/study-2"]) == 2
     assert "name what to compare on" in capsys.readouterr().err
+
+
+def test_alarms_are_in_the_cell_and_not_on_the_console(tmp_path, caplog, monkeypatch):
+    falling = iter([0.9, 0.9, 0.1, 0.1])
+
+    def measured(*arguments):
+        return {"coverage": Estimate(next(falling), 0.0), "diversity": Estimate(1.0, 0.0)}
+
+    monkeypatch.setattr("egan.collapse.measured", measured)
+    cell = run_cell(task(tmp_path, "gan[collapse_every=3]"))
+    assert cell["alarms"] == [9]
+    assert not caplog.records
