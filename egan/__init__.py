@@ -8,7 +8,7 @@ A population of generators evolves in the environment of a shared discriminator:
     points = run.sample(1000)
 """
 
-from egan.api import Run, evolve, evolve_seeds, load
+from egan.api import Run, compare, evolve, evolve_seeds, load
 from egan.config import Config
 from egan.data import Mixture, Table
 from egan.presets import configure
@@ -23,6 +23,7 @@ __all__ = [
     "RunError",
     "Table",
     "UsageError",
+    "compare",
     "configure",
     "evolve",
     "evolve_seeds",

@@ -1,12 +1,12 @@
-"""The library's front door: `evolve` and `load`."""
+"""The library's front door: `evolve`, `compare` and `load`."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -25,6 +25,9 @@ from egan.snapshot import open_state, start
 from egan.state import State
 from egan.together import evolve_together, make_worlds
 from egan.world import World
+
+if TYPE_CHECKING:
+    from egan.study.compare import Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +169,59 @@ def _source(data: Any) -> Any:
 def _run(world: World, state: State) -> Run:
     game = make_game(world.config, world.data.shape, str(world.device))
     return Run(world.config, state, Generator(game).load(state.population[0]), world)
+
+
+def compare(
+    out: str | Path,
+    data: str | Sequence[str] | None = None,
+    arms: Sequence[str] | None = None,
+    *,
+    seeds: int | Iterable[int] | None = None,
+    budget: str | None = None,
+    looks: int | None = None,
+    primary: str | None = None,
+    samples: int | None = None,
+    protocol: str | None = None,
+    jobs: int = 0,
+    progress: bool = False,
+    **settings: Any,
+) -> Outcome:
+    """Compare methods on data sets at equal compute, over many seeds.
+
+    Args:
+        out: directory of the study; one that lies there goes on, and may get more of the first
+            three.
+        data: names or files, `"random[modes=12,24]"` is two of them.
+        arms: methods, the others are tested against the first; see `egan.study.arms`.
+        seeds: how many, from 0 on, or which; 5 unless told.
+        budget: of every run, `"KIND=AMOUNT"` or `"KIND=ARM:GENERATIONS"`, see `egan.study.budgets`;
+            unless told counted operations of 2,000 generations of the first arm.
+        looks: times that a run is judged; 20 unless told.
+        primary: the score by which arms are compared.
+        samples: on which final scores are taken.
+        protocol: a published experiment, which says all the rest; see `egan.study.protocols`.
+        jobs: processes; 0: one a processor core.
+        progress: whether to show a progress bar.
+        settings: of all arms, such as `networks={"width": 64}`.
+
+    Raises:
+        UsageError: something asked for cannot be done; nothing was started.
+    """
+    from egan.study.compare import Asked
+    from egan.study.compare import compare as run_study
+
+    asked = Asked(
+        data=[data] if isinstance(data, str) else data,
+        arms=arms,
+        seeds=range(seeds) if isinstance(seeds, int) else list(seeds or ()) or None,
+        budget=budget,
+        looks=looks,
+        primary=primary,
+        samples=samples,
+        common=settings or None,
+        protocol=protocol,
+    )
+    return run_study(Path(out), asked, jobs=jobs, progress=progress)
 
 
 def load(run: str | Path, which: str = "final", generator: Any = None) -> Generator:

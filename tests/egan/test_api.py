@@ -211,3 +211,16 @@ def test_data_are_an_object_with_name_shape_and_draw(small):
     run = egan.evolve(Line(), config=small, generations=2)
     assert run.sample(5).shape == (5, 2)
     assert np.isfinite(list(run.score(50).values())).all()
+
+
+def test_a_study_is_compared_from_python_and_goes_on(tmp_path):
+    small = {"variation": {"batch": 16}, "environment": {"batch": 16}, "fitness": {"samples": 16}}
+    asked = {"budget": "generations=4", "looks": 2, "samples": 50, "jobs": 1}
+    found = egan.compare(tmp_path, "ring", ["egan", "gan"], seeds=1, **asked, **small)
+    assert [(cell["arm"], cell["seed"]) for cell in found.cells] == [("egan", 0), ("gan", 0)]
+    assert found.study.common == small
+    more = egan.compare(tmp_path, seeds=[4], jobs=1)
+    assert [cell["seed"] for cell in more.cells] == [0, 0, 4, 4]
+    assert "| gan | 2 |" in more.table()
+    with pytest.raises(egan.UsageError, match="unknown arm 'gann'"):
+        egan.compare(tmp_path, arms=["gann"])
