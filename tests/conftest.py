@@ -1,5 +1,7 @@
 """Small settings and worlds that the tests share."""
 
+import os
+
 import pytest
 import torch
 
@@ -32,6 +34,14 @@ SMALL = {
 def small():
     """Settings under which a run takes a moment."""
     return SMALL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """The tests, all workers together, have a cache of their own."""
+    base = tmp_path_factory.getbasetemp()
+    own = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ.setdefault("EGAN_CACHE", str(own / "cache"))
 
 
 @pytest.fixture(autouse=True)
