@@ -13,6 +13,7 @@ from torch import nn
 
 from egan.config import Config, Networks
 from egan.networks.convolutional import convolutional
+from egan.networks.dcgan import dcgan, unrolled_half, unrolled_quarter
 from egan.networks.discriminators import Ensemble, norm_spectrally, side_by_side
 from egan.networks.flat import Flat, check_sizes
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
@@ -28,6 +29,9 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "toy-theano": toy_theano,
     "pacgan": pacgan,
     "convolutional": convolutional,
+    "dcgan": dcgan,
+    "unrolled-1/2": unrolled_half,
+    "unrolled-1/4": unrolled_quarter,
 }
 
 __all__ = ["Ensemble", "Flat", "Tape", "augmentations", "make_pair", "networks", "packed"]

@@ -138,7 +138,7 @@ WRONG = [
     ("evolve files/bytes.npy", "the data have values from 255 to 255: images must be scaled to "
      "[-1, 1].", 2),
     ("evolve --networks.name convolutional", "the network convolutional needs images (channels, "
-     "side, side) with a side of 4, 8, 16, ..., and the data have the shape (2,): use "
+     "side, side) with an even side of at least 4, and the data have the shape (2,): use "
      "networks.name = 'mlp'.", 2),
     ("evolve --networks.generator own:generator", "the generator makes samples of shape (3,) and "
      "the data have (2,): they must be equal.", 2),

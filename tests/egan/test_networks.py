@@ -16,7 +16,7 @@ from populations.errors import UsageError
 from populations.randomness import generator, seeded
 
 SHAPES = [(2,), (64,), (1, 8, 8), (3, 32, 32)]
-IMAGES_ONLY = {"convolutional"}
+IMAGES_ONLY = {"convolutional", "dcgan", "unrolled-1/2", "unrolled-1/4"}
 SPECTRAL = {"parametrized": parametrizations.spectral_norm, "legacy": nn.utils.spectral_norm}
 
 
@@ -75,13 +75,13 @@ def test_every_parameter_of_a_pair_takes_part(name):
         assert (gradient != 0).any()
 
 
-@pytest.mark.parametrize("shape", [(2,), (1, 6, 6), (1, 8, 4), (1, 2, 2), (1, 28, 28)])
+@pytest.mark.parametrize("shape", [(2,), (1, 7, 7), (1, 8, 4), (1, 2, 2)])
 def test_convolutions_refuse_what_they_cannot_halve(shape):
     with pytest.raises(UsageError) as error:
         pair("convolutional", shape)
     assert str(error.value) == (
-        "the network convolutional needs images (channels, side, side) with a side of 4, 8, "
-        f"16, ..., and the data have the shape {shape}: use networks.name = 'mlp'."
+        "the network convolutional needs images (channels, side, side) with an even side of at "
+        f"least 4, and the data have the shape {shape}: use networks.name = 'mlp'."
     )
 
 
@@ -90,16 +90,115 @@ def test_convolutions_refuse_a_depth_since_the_image_decides_it():
         pair("convolutional", (1, 8, 8), depth=2)
 
 
-@pytest.mark.parametrize("side", [4, 8, 32])
-def test_convolutions_halve_an_image_down_to_a_side_of_two(side):
+@pytest.mark.parametrize(("side", "base"), [(4, 2), (8, 2), (32, 2), (6, 3), (28, 7)])
+def test_convolutions_halve_an_image_down_to_a_side_of_two_or_an_odd_one(side, base):
     generate, discriminate = pair("convolutional", (3, side, side), width=6)
-    steps = int(math.log2(side)) - 1
+    steps = int(math.log2(side // base))
     convolutions = [each for each in discriminate if isinstance(each, nn.Conv2d)]
     channels = [12 * 2**step for step in range(steps)]
     assert [each.out_channels for each in convolutions] == channels
-    assert sizes(discriminate) == [(channels[-1] * 4, 1)]
+    assert sizes(discriminate) == [(channels[-1] * base**2, 1)]
     assert generate[-2].in_channels == 6
     assert generate(noise(2, 8)).shape == (2, 3, side, side)
+
+
+# Layer by layer, weights and biases of the released networks for 28x28 images in three channels;
+# batch norm has a scale and a shift for each map.
+DCGAN = (
+    [(100 * 2048, 2048), (512, 512), (25 * 512 * 256, 256), (256, 256), (25 * 256 * 128, 128),
+     (128, 128), (25 * 128 * 64, 64), (64, 64), (25 * 64 * 3, 3)],
+    [(25 * 3 * 64, 64), (25 * 64 * 128, 128), (128, 128), (25 * 128 * 256, 256), (256, 256),
+     (25 * 256 * 512, 512), (512, 512), (2048, 1)],
+    (4_514_819, 4_310_401),
+)  # fmt: skip
+SMALL_GENERATOR = [
+    (256 * 1024, 1024), (64, 64), (9 * 64 * 32, 32), (32, 32), (9 * 32 * 16, 16), (16, 16),
+    (9 * 16 * 8, 8), (8, 8), (9 * 8 * 3, 3),
+]  # fmt: skip
+QUARTER = (
+    SMALL_GENERATOR,
+    [(9 * 3 * 2, 2), (2, 2), (9 * 2 * 4, 4), (4, 4), (9 * 4 * 8, 8), (8, 8), (128, 1)],
+    (287_875, 585),
+)
+HALF = (
+    SMALL_GENERATOR,
+    [(9 * 3 * 4, 4), (4, 4), (9 * 4 * 8, 8), (8, 8), (9 * 8 * 16, 16), (16, 16), (256, 1)],
+    (287_875, 1_889),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise_dimension", "published"),
+    [("dcgan", 100, DCGAN), ("unrolled-1/4", 256, QUARTER), ("unrolled-1/2", 256, HALF)],
+)
+def test_the_published_pairs_have_the_parameters_of_their_sources(name, noise_dimension, published):
+    *layers, counts = published
+    modules = pair(name, (3, 28, 28), noise_dimension=noise_dimension)
+    for module, expected, count in zip(modules, layers, counts, strict=True):
+        found = [each.numel() for each in module.parameters()]
+        assert found == [number for layer in expected for number in layer]
+        assert sum(found) == count
+    assert discriminator_of_packs(name).in_channels == 12
+
+
+def discriminator_of_packs(name):
+    """The first layer of a discriminator that sees four samples side by side."""
+    config = Config(networks=Networks(name=name), environment=Environment(packing=4, batch=8))
+    _, module = make_pair(config, (3, 28, 28))
+    return next(each for each in module.modules() if isinstance(each, nn.Conv2d))
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [("dcgan", [2, 4, 7, 14, 28]), ("unrolled-1/4", [4, 7, 14, 28]),
+     ("unrolled-1/2", [4, 7, 14, 28])],
+)  # fmt: skip
+def test_the_maps_of_the_published_pairs_have_the_sides_of_their_sources(name, sides):
+    seen = {"rising": [], "falling": []}
+    generate, discriminate = pair(name, (3, 28, 28), width=4)
+    for module, where in ((generate, "rising"), (discriminate, "falling")):
+        for each in module:
+            if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and each.stride == (2, 2):
+                each.register_forward_hook(
+                    lambda layer, read, made, where=where: seen[where].append(made.shape[-1])
+                )
+    discriminate(generate(noise(2, 8)))
+    assert seen == {"rising": sides[1:], "falling": sides[-2::-1]}
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("side", [28, 14, 7, 4])
+def test_strided_convolutions_pad_as_tensorflow_does_turned_by_180_degrees(kernel, side):
+    # TensorFlow's SAME: the output has ceil(side / 2), and of an odd total of padding the end has
+    # one pixel more.
+    total = 2 * (math.ceil(side / 2) - 1) + kernel - side
+    images, weight = noise(2, 3 * side * side), noise(4, 3 * kernel * kernel, "weight")
+    images, weight = images.view(2, 3, side, side), weight.view(4, 3, kernel, kernel)
+    one, two = total // 2, total - total // 2
+    theirs = torch.conv2d(nn.functional.pad(images, (one, two, one, two)), weight, stride=2)
+    turned = torch.conv2d(
+        images.rot90(2, (2, 3)), weight.rot90(2, (2, 3)), stride=2, padding=kernel // 2
+    )
+    torch.testing.assert_close(turned.rot90(2, (2, 3)), theirs)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "unrolled-1/2", "unrolled-1/4"])
+def test_the_published_pairs_begin_with_the_weights_of_their_sources(name):
+    for module in pair(name, (3, 28, 28)):
+        for layer in module:
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                assert not layer.bias.any()
+                cut = isinstance(layer, nn.Conv2d)  # a normal cut off at 2 deviations has 0.88
+                assert not cut or layer.weight.abs().max().item() <= 0.04
+                if layer.weight.numel() > 1000:
+                    expected = 0.02 * (0.8796 if cut else 1)
+                    assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "unrolled-1/2", "unrolled-1/4"])
+def test_the_published_pairs_refuse_a_depth(name):
+    with pytest.raises(UsageError, match=f"networks.depth is not for {name}: its depth is the pub"):
+        pair(name, (3, 28, 28), depth=3)
 
 
 def test_toy_has_the_papers_sizes():
