@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "dask": ["dask>=2025.1", "distributed>=2025.1"],
+        "images": ["datasets>=3", "pyarrow>=15"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",

@@ -10,7 +10,7 @@ A population of generators evolves in the environment of a shared discriminator:
 
 from egan.api import Run, compare, evolve, evolve_seeds, load
 from egan.config import Config
-from egan.data import Mixture, Table
+from egan.data import Mixture, Stacked, Table
 from egan.presets import configure
 from populations.errors import RunError, UsageError
 
@@ -21,6 +21,7 @@ __all__ = [
     "Mixture",
     "Run",
     "RunError",
+    "Stacked",
     "Table",
     "UsageError",
     "compare",

@@ -102,6 +102,12 @@ def _evolve_parser() -> Parser:
         "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
     )
     parser.add_argument(
+        "--data_dir",
+        type=str | None,
+        help="Folder with the files of MNIST (train.parquet, test.parquet), the same as "
+        "--data-options.data-dir.",
+    )
+    parser.add_argument(
         "--config",
         type=str,
         action="append",
@@ -147,7 +153,12 @@ def _score_parser() -> Parser:
         usage="egan score RUN [-n NUMBER] [--which final|best|refuge|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
-    parser.add_argument("-n", "--number", type=int, default=10_000, help="Samples.")
+    parser.add_argument(
+        "-n",
+        "--number",
+        type=int | None,
+        help="Samples; default: as many as at the run's end (records.final_samples).",
+    )
     parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser
 
@@ -243,11 +254,13 @@ def given_settings(
     """
     options = arguments.clone().as_dict()
     files = options.pop("config", None) or []
+    folder = options.pop("data_dir", None)
     for name in beside:
         options.pop(name, None)
     if options.get("data") is None:
         options.pop("data", None)
-    return merge(*(read_settings(Path(path)) for path in files), options)
+    data = {} if folder is None else {"data_options": {"data_dir": folder}}
+    return merge(*(read_settings(Path(path)) for path in files), options, data)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -381,7 +381,9 @@ def try_on(game: Any, data: Data, packing: int) -> None:
 
 
 def _check_scale(data: Data, random: torch.Generator) -> None:
-    values = data.values if isinstance(data, Table) else data.draw(64, random)
+    values = data.draw(64, random)
+    if isinstance(data, Table) and data.values.is_floating_point():  # pixels are drawn scaled
+        values = data.values
     if len(data.shape) > 1 and values.abs().max() > 1:
         low, high = float(values.min()), float(values.max())
         raise UsageError(

@@ -120,17 +120,20 @@ def score(arguments: Namespace) -> int:
     from egan.api import load
     from egan.data import make_data
     from egan.directory import Directory
-    from egan.findings import judge, record_scores, table
+    from egan.findings import grounds, judge, record_scores, table
 
-    if arguments.number < 2:
-        raise UsageError(f"number is {arguments.number}: it must be at least 2.")
+    number = arguments.get("number")
+    if number is not None and number < 2:
+        raise UsageError(f"number is {number}: it must be at least 2.")
     directory = Directory(Path(arguments.run))
     generator = load(arguments.run, arguments.which)
     config = directory.load_config()
     data = make_data(config.data, config.data_options)
-    found = judge({arguments.which: generator}, data, arguments.number)
-    record_scores(directory, found, arguments.number)
+    count = number or config.records.final_samples
+    found = judge({arguments.which: generator}, data, count)
+    record_scores(directory, found, data, count)
     print(table(found[arguments.which]))
+    print(grounds(data, count))
     return 0
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from egan.cost import clock
-from egan.data import Data, Mixture
+from egan.data import Data, Mixture, Stacked
 from egan.directory import Directory
 from egan.generator import Generator, Share, exported
 from egan.monitor import Row, finite, read_log
-from egan.scores import Score, evaluate, floors, scores
+from egan.scores import Score, accuracy, evaluate, floors, scores
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 
@@ -35,9 +35,17 @@ def judge(generators: Mapping[str, Generator], data: Data, count: int) -> dict[s
     }
 
 
-def record_scores(directory: Directory, found: Mapping[str, Verdict], count: int) -> None:
-    """Write scores into `scores.json`, beside those of other generators."""
-    new = {which: {"samples": count, **finite(verdict)} for which, verdict in found.items()}
+def record_scores(
+    directory: Directory, found: Mapping[str, Verdict], data: Data, count: int
+) -> None:
+    """Write scores into `scores.json`, beside those of other generators.
+
+    Each generator's are told with the number of samples, and the accuracy of the classifier where
+    there is one.
+    """
+    facts = {"samples": count, "classifier": accuracy(data)}
+    told = {name: fact for name, fact in facts.items() if fact is not None}
+    new = {which: {**told, **finite(verdict)} for which, verdict in found.items()}
     text = json.dumps({**recorded_scores(directory), **new}, indent=2) + "\n"
     write_whole(directory.scores, lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -62,6 +70,13 @@ def table(found: Verdict) -> str:
             f"{better[score.better]}: {first_line(score.function)}"
         )
     return "\n".join(lines)
+
+
+def grounds(data: Data, count: int) -> str:
+    """What a table of scores rests on: the samples, and the classifier where there is one."""
+    right = accuracy(data)
+    by = "" if right is None else f" The classifier is right in {right:.1%} of held-out images."
+    return f"Of {count:,} samples.{by}"
 
 
 def summary(directory: Directory) -> dict[str, Any]:
@@ -162,10 +177,14 @@ def _quality(subject: str, found: dict[str, Any], data: Data) -> list[str]:
             f"{len(data.centres)} modes, and {share['score']:.1%} of its samples are of high "
             f"quality (real data: {share['real']:.1%})."
         )
-    if "confidence" in found:
+    if "modes" in found and isinstance(data, Stacked):
+        sentences.append(_triples(subject, found, data))
+    elif "confidence" in found:
         sure, spread = found["confidence"], found["class-entropy"]
+        right = found.get("classifier")  # older runs did not record it
+        trust = "" if right is None else f", right in {right:.1%} of held-out images,"
         sentences.append(
-            f"A classifier is {sure['score']:.1%} sure of what it sees (real data: "
+            f"A classifier{trust} is {sure['score']:.1%} sure of what it sees (real data: "
             f"{sure['real']:.1%}) and finds {found['classes']['score']:.0f} classes with an "
             f"entropy of {spread['score']:.2f} nats (real data: {spread['real']:.2f})."
         )
@@ -176,3 +195,14 @@ def _quality(subject: str, found: dict[str, Any], data: Data) -> list[str]:
             f"samples: {energy['real']:.2g})."
         )
     return sentences
+
+
+def _triples(subject: str, found: dict[str, Any], data: Stacked) -> str:
+    modes, divergence, sure = (found[name] for name in ("modes", "reverse-kl", "confidence"))
+    return (
+        f"{subject} covers {modes['score']:,.0f} of {len(data.weights):,} triples of classes in "
+        f"{found['samples']:,} samples, {divergence['score']:.2g} nats of KL divergence from equal "
+        f"shares (real data: {modes['real']:,.0f}, {divergence['real']:.2g}). The classifier "
+        f"that says so is right in {found['classifier']:.1%} of held-out images, and "
+        f"{sure['score']:.1%} sure of what it sees (real data: {sure['real']:.1%})."
+    )

@@ -238,8 +238,10 @@ class Bar:
         self.bar.update()
 
     def _read_score(self, score: dict[str, float]) -> None:
-        if "modes" in score:
+        if "high-quality" in score:
             self.score = f"modes {score['modes']:.0f}, hq {score['high-quality']:.2f}"
+        elif "modes" in score:
+            self.score = f"modes {score['modes']:.0f}, KL {score['reverse-kl']:.2f}"
         elif score:
             self.score = f"energy distance {score['energy-distance']:.4g}"
 

@@ -32,21 +32,29 @@ class Preset(NamedTuple):
     tailored: Mapping[str, Mapping[str, Any]] = {}
 
 
+_IMAGES: dict[str, Any] = {
+    "generations": 8_000,
+    "networks": {"name": "convolutional", "noise_dimension": 32},
+    "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
+    "fitness": {"samples": 16},
+    "environment": {
+        "batch": 32,
+        "lr": 2e-3,
+        "beta1": 0.0,
+        "beta2": 0.99,
+        "penalties": {"r1": 1.0, "r2": 1.0},
+    },
+}
+# As many samples as published for a thousand modes, and a tenth of them in the course of a run.
+_STACKED = {"score_samples": 2_600, "final_samples": 26_000, "score_every": 1_000}
 _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
     "random": {"generations": 12_000},
-    "digits": {
-        "generations": 8_000,
-        "networks": {"name": "convolutional", "noise_dimension": 32},
-        "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
-        "fitness": {"samples": 16},
-        "environment": {
-            "batch": 32,
-            "lr": 2e-3,
-            "beta1": 0.0,
-            "beta2": 0.99,
-            "penalties": {"r1": 1.0, "r2": 1.0},
-        },
+    "digits": _IMAGES,
+    "mnist": _IMAGES,
+    **{
+        name: merge(_IMAGES, {"networks": {"noise_dimension": 64}, "records": _STACKED})
+        for name in ("stacked-digits", "stacked-mnist", "stacked-mnist-veegan")
     },
 }
 

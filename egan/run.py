@@ -23,6 +23,7 @@ from egan.monitor import Bar, Row, alarm, row_of
 from egan.pictures import animate, draw
 from egan.presets import configure
 from egan.recorder import Recorder
+from egan.scores import accuracy
 from egan.snapshot import open_state, start
 from egan.state import State
 from egan.world import World
@@ -156,6 +157,7 @@ def run_in(
     exists = directory.exists()
     config = reconcile(directory, given) if exists else configure(given)
     world = make_world(config, source)
+    accuracy(world.data)  # a classifier that cannot judge is refused now
     config = world.config
     with contextlib.closing(world.executor), threads(config.execution.threads):
         fresh = None if exists else start(world)
@@ -219,7 +221,7 @@ def _finish(state: State, world: World, directory: Directory) -> None:
         module = generators["mixture"].module
         export(directory, "mixture", module, state.generation, world.data.shape, members)
     count = world.config.records.final_samples
-    record_scores(directory, judge(generators, world.data, count), count)
+    record_scores(directory, judge(generators, world.data, count), world.data, count)
 
 
 def _is_finished(config: Config, directory: Directory) -> bool:

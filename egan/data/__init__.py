@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egan.data.sources import Curve, Data, Mixture, Table
+from egan.data.images import mnist, stacked_mnist, stacked_mnist_veegan
+from egan.data.sources import Curve, Data, Mixture, Stacked, Table, scaled
 from egan.data.synthetic import (
     digits,
     grid,
@@ -23,7 +24,9 @@ from egan.data.synthetic import (
     ring,
     ring_pacgan,
     spiral,
+    stacked_digits,
     swiss_roll,
+    veegan_1200d,
 )
 from populations.errors import UsageError
 from populations.registry import call, describe_error, lookup, unknown
@@ -35,15 +38,22 @@ data_sets: dict[str, Callable[..., Data]] = {
     "grid-pacgan": grid_pacgan,
     "random": random,
     "random-64d": random_64d,
+    "veegan-1200d": veegan_1200d,
     "spiral": spiral,
     "swiss-roll": swiss_roll,
     "digits": digits,
+    "stacked-digits": stacked_digits,
+    "mnist": mnist,
+    "stacked-mnist": stacked_mnist,
+    "stacked-mnist-veegan": stacked_mnist_veegan,
 }
 
 GIVEN = "python "  # how the description of data that were passed in Python begins
 FILES = (".npy", ".npz", ".pt", ".csv")
 
-__all__ = ["Curve", "Data", "Mixture", "Table", "data_sets", "describe", "make_data"]
+__all__ = [
+    "Curve", "Data", "Mixture", "Stacked", "Table", "data_sets", "describe", "make_data", "scaled",
+]  # fmt: skip
 
 
 def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
@@ -109,8 +119,16 @@ def _checked(name: str, factory: Callable[..., Any], options: Mapping[str, Any])
         if option not in valid:
             raise UsageError(unknown(f"option of {name}", option, valid))
     return {
-        option: _number(option, each, valid[option].default) for option, each in options.items()
+        option: _option(option, each, valid[option].default) for option, each in options.items()
     }
+
+
+def _option(option: str, value: Any, default: Any) -> Any:
+    if not isinstance(default, str):
+        return _number(option, value, default)
+    if not isinstance(value, str | Path):
+        raise UsageError(f"data_options.{option} is {value!r}: it must be a text.")
+    return str(value)
 
 
 def _number(option: str, value: Any, default: Any) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 PLANAR_SHARE = 1 - math.exp(-4.5)
 """Share of a two-dimensional Gaussian within 3 standard deviations of its centre."""
+CHANNELS = 3  # of stacked images
 
 
 class Data(Protocol):
@@ -39,17 +40,27 @@ class Mixture:
         centres: (modes, dimensions).
         deviation: standard deviation of every mode in every dimension.
         weights: of the modes, (modes,), sum 1.
+        embedding: orthonormal columns, (dimensions, inner dimensions), within whose span the modes
+            spread, where that is not the whole space.
+        box: deviations from a centre within which a sample is of high quality by coordinates.
     """
 
     name: str
     centres: Tensor
     deviation: float
     weights: Tensor
+    embedding: Tensor | None = None
+    box: float = 3.0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(dimensions,)."""
         return (self.centres.shape[1],)
+
+    @property
+    def inner_dimensions(self) -> int:
+        """Of the space in which the modes spread."""
+        return (self.centres if self.embedding is None else self.embedding).shape[1]
 
     @property
     def radius(self) -> float:
@@ -58,14 +69,16 @@ class Mixture:
         3 standard deviations in two dimensions; in others the distance that holds the same share
         (98.89 %) of the mode.
         """
-        dimensions = self.centres.shape[1]
-        reach = 3.0 if dimensions == 2 else scipy.stats.chi.ppf(PLANAR_SHARE, dimensions)
+        inner = self.inner_dimensions
+        reach = 3.0 if inner == 2 else scipy.stats.chi.ppf(PLANAR_SHARE, inner)
         return float(reach) * self.deviation
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Fresh samples; the distribution is sampled itself, there is no finite training set."""
         modes = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        noise = torch.randn(count, self.centres.shape[1], generator=generator)
+        noise = torch.randn(count, self.inner_dimensions, generator=generator)
+        if self.embedding is not None:
+            noise = noise @ self.embedding.T
         return torch.add(self.centres[modes], noise, alpha=self.deviation)
 
 
@@ -92,19 +105,27 @@ class Curve:
         return torch.add(points, noise, alpha=self.deviation)
 
 
+def scaled(values: Tensor) -> Tensor:
+    """Pixels (uint8) as float32 in [-1, 1]; other values as they are."""
+    return values if values.is_floating_point() else values.float() / 127.5 - 1
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A finite set of samples, drawn with replacement.
 
     Attributes:
         name: what it is called.
-        values: (samples, *shape), float32, on the CPU.
+        values: (samples, *shape), on the CPU: float32, or pixels as uint8, drawn in [-1, 1].
         labels: classes, (samples,), int64, where known.
+        unseen: labelled samples that are not drawn, on which a classifier is tested, where the data
+            come with such.
     """
 
     name: str
     values: Tensor
     labels: Tensor | None = None
+    unseen: Table | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,4 +134,44 @@ class Table:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Samples drawn uniformly with replacement."""
-        return self.values[torch.randint(len(self.values), (count,), generator=generator)]
+        return scaled(self.values[torch.randint(len(self.values), (count,), generator=generator)])
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Images whose colour channels are three grey ones: a mode for each triple of classes.
+
+    Metz et al. (2017), Unrolled GANs, section 3.3.1.
+
+    Attributes:
+        name: what it is called.
+        pool: grey images that channels are drawn from, (images, 1, height, width), as of a `Table`.
+        table: labelled grey images, from which a classifier learns to tell modes.
+        triples: the pool's images that make a sample, (samples, 3), where there is a finite set of
+            them; None: three are drawn for every sample.
+    """
+
+    name: str
+    pool: Tensor
+    table: Table
+    triples: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, height, width)."""
+        return (CHANNELS, *self.pool.shape[2:])
+
+    @property
+    def weights(self) -> Tensor:
+        """Of the modes, (classes^3,): equal, as published; the classes of MNIST are nearly so."""
+        assert self.table.labels is not None
+        modes = len(self.table.labels.unique()) ** CHANNELS
+        return torch.full((modes,), 1 / modes)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Samples of three images, each drawn uniformly with replacement."""
+        if self.triples is None:
+            chosen = torch.randint(len(self.pool), (count, CHANNELS), generator=generator)
+        else:
+            chosen = self.triples[torch.randint(len(self.triples), (count,), generator=generator)]
+        return scaled(self.pool[chosen].flatten(1, 2))

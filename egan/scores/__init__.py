@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from egan.data import Data, Mixture, Table
-from egan.scores import digits, modes
+from egan.data import Data, Mixture, Stacked, Table
+from egan.scores import classes, modes
 from egan.scores.distances import energy_distance
 from populations.randomness import generator as keyed
 
@@ -23,12 +23,13 @@ class Score(NamedTuple):
 
     Attributes:
         function: of samples and what `needs` says.
-        needs: "real" samples of the same number, the "mixture", or the "labels" of a table.
+        needs: "real" samples of the same number, the "mixture", known "modes" (of a mixture, or of
+            stacked images), or "labels" (of a table, or of what is stacked).
         better: whether "higher" or "lower" values are better, or those near the 1 of "real" data.
     """
 
     function: Callable[[Tensor, Any], float]
-    needs: Literal["real", "mixture", "labels"]
+    needs: Literal["real", "mixture", "modes", "labels"]
     better: Literal["higher", "lower", "real"]
 
     def merit(self, score: float) -> float:
@@ -39,27 +40,31 @@ class Score(NamedTuple):
 
 
 scores: dict[str, Score] = {
-    "modes": Score(modes.modes_covered, "mixture", "higher"),
+    "modes": Score(modes.modes_covered, "modes", "higher"),
     "modes-lenient": Score(modes.modes_lenient, "mixture", "higher"),
     "high-quality": Score(modes.high_quality, "mixture", "higher"),
     "high-quality-box": Score(modes.high_quality_box, "mixture", "higher"),
-    "reverse-kl": Score(modes.reverse_kl, "mixture", "lower"),
+    "reverse-kl": Score(modes.reverse_kl, "modes", "lower"),
     "reverse-kl-all": Score(modes.reverse_kl_all, "mixture", "lower"),
-    "total-variation": Score(modes.total_variation, "mixture", "lower"),
+    "total-variation": Score(modes.total_variation, "modes", "lower"),
     "deviation-ratio": Score(modes.deviation_ratio, "mixture", "real"),
     "energy-distance": Score(energy_distance, "real", "lower"),
-    "confidence": Score(digits.confidence, "labels", "higher"),
-    "class-entropy": Score(digits.class_entropy, "labels", "higher"),
-    "classes": Score(digits.classes_covered, "labels", "higher"),
+    "confidence": Score(classes.confidence, "labels", "higher"),
+    "class-entropy": Score(classes.class_entropy, "labels", "higher"),
+    "classes": Score(classes.classes_covered, "labels", "higher"),
 }
 
-__all__ = ["Score", "applicable", "energy_distance", "evaluate", "floors", "reference", "scores"]
+__all__ = [
+    "Score", "accuracy", "applicable", "energy_distance", "evaluate", "floors", "reference",
+    "scores",
+]  # fmt: skip
 
 
 def applicable(data: Data) -> list[str]:
     """The names of the scores that can judge these data."""
     kinds = {"real"}
-    kinds |= {"mixture"} if isinstance(data, Mixture) else set()
+    kinds |= {"mixture", "modes"} if isinstance(data, Mixture) else set()
+    kinds |= {"modes", "labels"} if isinstance(data, Stacked) else set()
     kinds |= {"labels"} if isinstance(data, Table) and data.labels is not None else set()
     return [name for name, score in scores.items() if score.needs in kinds]
 
@@ -77,6 +82,19 @@ def samples_of(data: Data) -> int:
 def full_cover(data: Data) -> float | None:
     """All modes, as the score `modes` counts them; None where nobody can count."""
     return float(len(data.centres)) if isinstance(data, Mixture) else None
+
+
+def accuracy(data: Data) -> float | None:
+    """Of the classifier through which scores see the data; None where they see without one.
+
+    It is trained now unless the cache has it.
+
+    Raises:
+        UsageError: it is too bad to judge.
+    """
+    if isinstance(data, Stacked) or (isinstance(data, Table) and data.labels is not None):
+        return classes.judge_of(data).accuracy
+    return None
 
 
 def reference(data: Data, count: int, index: int = 0) -> Tensor:

@@ -14,6 +14,7 @@ from egan.arguments import given_settings, make_parser, parse
 from egan.catalogue import catalogue
 from egan.cli import main
 from egan.config import Judging
+from egan.data import data_sets
 from egan.fitness import qualities
 from egan.losses import mutations
 from egan.penalties import penalties
@@ -70,13 +71,12 @@ def here(tmp_path, monkeypatch):
     sys.modules.pop("own", None)
 
 
-DATA_SETS = "digits, grid, grid-pacgan, random, random-64d, ring, ring-pacgan, spiral, swiss-roll"
-
-
 def names(entries):
     """As an error lists them."""
     return ", ".join(sorted(entries))
 
+
+DATA_SETS = names(data_sets)
 
 SETTINGS = [f"fitness.{each.name}" for each in dataclasses.fields(Judging)]
 OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
@@ -132,6 +132,12 @@ WRONG = [
      "least 1.", 2),
     ("evolve --data-options.mode 3", "unknown option of ring 'mode': did you mean 'modes'? valid "
      "are deviation, modes, radius.", 2),
+    ("evolve ring --data-dir files", "unknown option of ring 'data_dir': valid are deviation, "
+     "modes, radius.", 2),
+    ("evolve mnist --data-dir files", "the folder files has no train.parquet: data_dir must hold "
+     "train.parquet and test.parquet.", 2),
+    ("evolve stacked-mnist --data-options.data-dir 3", "data_options.data_dir is 3: it must be a "
+     "text.", 2),
     ("evolve files/none.npy", "the data file files/none.npy does not exist.", 2),
     ("evolve files/empty.npy", "files/empty.npy is empty: it must hold at least one sample.", 2),
     ("evolve files/nan.npy", "files/nan.npy has NaN or infinite values in 1 of 2 samples.", 2),
@@ -257,8 +263,11 @@ def test_a_run_from_end_to_end(here, capsys):
     for name in ("modes", "high-quality", "reverse-kl", "total-variation", "energy-distance"):
         assert f"\n{name} " in table
     recorded = json.loads((here / "r/scores.json").read_text())
+    assert table.endswith("\nOf 500 samples.\n")
     assert recorded["final"]["samples"] == 500
     assert recorded["final"]["high-quality"]["real"] == pytest.approx(0.989, abs=0.01)
+    assert main(["score", "r"]) == 0
+    assert capsys.readouterr().out.endswith("\nOf 100 samples.\n")  # as at the end of the run
 
 
 def test_samples_are_written_in_the_form_of_the_files_ending(here, capsys):
@@ -358,3 +367,10 @@ def test_list_shows_every_name_with_one_line(capsys):
         assert kind in lines
         for name in entries:
             assert any(re.match(rf"  {re.escape(name)} +\S", line) for line in lines)
+
+
+def test_the_folder_of_the_data_is_an_option_of_the_data_set(here):
+    given = given_settings(parse(["evolve", "mnist", "--data-dir", "some/where"])[1])
+    assert given == {"data": "mnist", "data_options": {"data_dir": "some/where"}}
+    both = ["evolve", "--data-dir=a", "--data-options.seed=3"]
+    assert given_settings(parse(both)[1]) == {"data_options": {"data_dir": "a", "seed": 3}}

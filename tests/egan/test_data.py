@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from egan.data import Curve, Mixture, Table, data_sets, describe, make_data
+from egan.data import Curve, Mixture, Stacked, Table, data_sets, describe, make_data
 from populations.errors import UsageError
 from populations.randomness import generator
 
@@ -60,7 +60,7 @@ class Circle:
 def test_data_draw_finite_samples_of_their_shape(name):
     data = make_data(name)
     samples = data.draw(7, keyed())
-    assert isinstance(data, Mixture | Curve | Table)
+    assert isinstance(data, Mixture | Curve | Table | Stacked)
     assert samples.shape == (7, *data.shape)
     assert samples.dtype == torch.float32
     assert samples.device.type == "cpu"
@@ -110,8 +110,9 @@ def test_every_mode_has_its_weight_its_centre_and_its_deviation_in_samples(name)
         error = mixture.deviation / math.sqrt(len(own))
         assert (own.mean(0) - centre).abs().max() < 5 * error
         # The relative error of a deviation from n numbers is 1 / sqrt(2 n).
-        found = (own - centre).square().mean().sqrt().item()
-        assert found == pytest.approx(mixture.deviation, rel=5 / math.sqrt(2 * own.numel()))
+        numbers = len(own) * mixture.inner_dimensions
+        found = math.sqrt((own - centre).double().square().sum().item() / numbers)
+        assert found == pytest.approx(mixture.deviation, rel=5 / math.sqrt(2 * numbers))
 
 
 def test_the_ring_is_the_released_toys():
@@ -175,10 +176,87 @@ def test_random_64d_has_64_dimensions():
 @pytest.mark.parametrize("name", MIXTURES)
 def test_the_radius_of_a_mode_holds_the_same_share_in_any_dimension(name):
     mixture = make_data(name)
-    noise = torch.randn(20_000, *mixture.shape, generator=keyed()) * mixture.deviation
+    inner = mixture.inner_dimensions
+    noise = torch.randn(20_000, inner, generator=keyed()) * mixture.deviation
     share = (noise.norm(dim=1) <= mixture.radius).double().mean().item()
     # 1 - exp(-4.5) = 0.98889, standard error 0.00074.
     assert share == pytest.approx(0.98889, abs=0.004)
+
+
+def test_the_modes_of_the_1200_dimensional_mixture_spread_in_700():
+    mixture = make_data("veegan-1200d")
+    assert mixture.centres.shape == (10, 1200)
+    assert mixture.weights.tolist() == pytest.approx([0.1] * 10)
+    columns = mixture.embedding.double()
+    assert columns.shape == (1200, 700)
+    assert torch.allclose(columns.T @ columns, torch.eye(700, dtype=torch.float64), atol=1e-6)
+    samples = mixture.draw(300, keyed())
+    nearest = mixture.centres[torch.cdist(samples, mixture.centres).argmin(1)]
+    for each in (mixture.centres.double(), (samples - nearest).double()):
+        # Nothing is left of what projects onto the 700 dimensions.
+        torch.testing.assert_close(each @ columns @ columns.T, each, rtol=0, atol=1e-5)
+    # A chi of 700 degrees of freedom: 10 deviations are far below its mean.
+    distances = (samples - nearest).norm(dim=1) / mixture.deviation
+    assert distances.mean().item() == pytest.approx(26.45, abs=0.2)
+    assert distances.std().item() == pytest.approx(0.707, abs=0.15)
+    assert mixture.radius / mixture.deviation == pytest.approx(28.1, abs=0.05)
+    assert mixture.box == 10
+
+
+def test_the_1200_dimensional_mixture_depends_on_its_seed():
+    first, second = (make_data("veegan-1200d", {"seed": seed}) for seed in (0, 1))
+    assert not torch.allclose(first.centres, second.centres)
+    assert not torch.allclose(first.embedding, second.embedding)
+
+
+def stacked(count, triples=None):
+    """Stacked images of 2x2 pixels, each filled with its place in the pool."""
+    pool = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+    labels = torch.arange(count) % 2
+    return Stacked("own", pool, Table("places", pool, labels), triples)
+
+
+def places(samples):
+    """The pool's places that the channels were drawn from."""
+    assert samples.shape[1:] == (3, 2, 2)
+    pixels = ((samples + 1) * 127.5).round()
+    assert torch.equal(pixels, pixels[:, :, :1, :1].expand_as(pixels))
+    return pixels[:, :, 0, 0].long()
+
+
+def test_the_channels_of_stacked_images_are_drawn_each_for_itself():
+    data = stacked(5)
+    drawn = places(data.draw(6000, keyed()))
+    triples = drawn @ torch.tensor([25, 5, 1])
+    # Each of 125 triples 48 times, standard deviation 6.9.
+    counts = torch.bincount(triples, minlength=125)
+    assert 48 - 35 < counts.min() <= counts.max() < 48 + 35
+    assert data.shape == (3, 2, 2)
+    assert data.weights.tolist() == [1 / 8] * 8  # two classes in three channels
+
+
+def test_fixed_triples_are_the_samples_and_no_others_are():
+    triples = torch.tensor([[0, 1, 2], [3, 3, 4], [200, 0, 255]])
+    drawn = places(stacked(256, triples).draw(300, keyed()))
+    found, counts = drawn.unique(dim=0, return_counts=True)
+    assert found.tolist() == sorted(triples.tolist())
+    assert counts.min() > 60
+
+
+def test_stacked_digits_are_the_digits_in_three_channels():
+    data, digits = make_data("stacked-digits"), make_data("digits")
+    assert data.shape == (3, 8, 8)
+    assert len(data.weights) == 1000
+    known = {each.numpy().tobytes() for each in digits.values}
+    samples = data.draw(40, keyed())
+    assert all(channel.numpy().tobytes() in known for image in samples for channel in image)
+
+
+def test_pixels_are_drawn_from_minus_one_to_one():
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None]
+    drawn = Table("own", pixels).draw(60, keyed())
+    assert drawn.dtype == torch.float32
+    assert sorted(set(drawn[:, 0].tolist())) == pytest.approx([-1.0, -0.6, 1.0])
 
 
 def test_the_spiral_is_evenly_filled_along_its_length():

@@ -49,9 +49,10 @@ def explode_too(logits):
 
 
 NAMES = [
-    ("data", each, {}) for each in data_sets if each != "digits"
+    ("data", each, {}) for each in data_sets if "digits" not in each and "mnist" not in each
 ] + [
     ("data", "digits", {"networks": {"name": "convolutional"}}),
+    ("data", "stacked-digits", {"networks": {"name": "convolutional"}}),
     *[("networks.name", each, {"data": "digits"}) for each in networks],
     *[
         ("variation.mutations", [each, "vanilla" if each == "minimax" else "minimax"], {})

@@ -1,15 +1,20 @@
-"""The lineage of a run: a view of its log, as long as that is and no longer."""
+"""What is said of a run: its findings in words, and its lineage, a view of the log."""
 
 import csv
 import json
 
 import pytest
+import torch
 
+import egan
+from egan.data import Table
 from egan.directory import Directory
-from egan.findings import write_lineage
+from egan.findings import paragraph, write_lineage
 from egan.run import run_in
+from egan.scores import accuracy
 from egan.settings import merge
 from populations import checkpoint
+from populations.errors import UsageError
 
 MANY = {"population": {"mu": 2, "parents": "compete"}, "records": {"pictures": 1}}
 
@@ -127,3 +132,37 @@ def test_the_lineage_of_a_log_from_before_fitness_was_in_it_can_be_written(small
     directory.log.write_text("".join(json.dumps(row) + "\n" for row in old))
     write_lineage(directory)
     assert [{**line, "fitness": "nan"} for line in lineage(whole[0])] == lineage(tmp_path)
+
+
+def test_what_is_said_of_stacked_images_is_what_was_counted_and_by_whom(small, tmp_path):
+    settings = {
+        "data": "stacked-digits",
+        "generations": 4,
+        "networks": {"name": "convolutional", "width": 4},
+        "records": {"pictures": 1, "final_samples": 1300},
+    }
+    world = run_in(Directory(tmp_path), merge(small, settings)).world
+    said = paragraph(Directory(tmp_path), world.data)
+    scored = json.loads((tmp_path / "scores.json").read_text())["final"]
+    assert scored["samples"] == 1300
+    assert scored["classifier"] == accuracy(world.data) >= 0.97
+    modes, sure = scored["modes"], scored["confidence"]
+    assert 1 <= modes["score"] < modes["real"]
+    assert (
+        f"The final generator covers {modes['score']:,.0f} of 1,000 triples of classes in 1,300 "
+        f"samples, {scored['reverse-kl']['score']:.2g} nats of KL divergence from equal shares "
+        f"(real data: {modes['real']:,.0f}, {scored['reverse-kl']['real']:.2g}). The classifier "
+        f"that says so is right in {scored['classifier']:.1%} of held-out images, and "
+        f"{sure['score']:.1%} sure of what it sees (real data: {sure['real']:.1%})."
+    ) in said
+    (row,) = [each for each in rows(tmp_path) if each["generation"] == 4]
+    assert row["score"]["modes"] >= 1
+
+
+def test_a_classifier_that_cannot_judge_is_refused_before_a_run_begins(small, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(120, 2, generator=generator)
+    table = Table("own", values, torch.arange(120) % 2)
+    with pytest.raises(UsageError, match="the classifier of own is right in only"):
+        egan.evolve(table, config=small, run=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()

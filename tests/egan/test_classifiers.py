@@ -1,0 +1,139 @@
+"""Classifiers are good on what they have not seen, are kept, and judge nothing where they fail."""
+
+import logging
+
+import pytest
+import torch
+
+from egan.data import Stacked, Table, make_data
+from egan.scores import accuracy, classifiers
+from egan.scores.classes import judge_of
+from egan.scores.classifiers import judge_for
+from populations.errors import UsageError
+from populations.randomness import generator
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A cache of its own, and quick training."""
+    monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(classifiers, "LEAST", 4_000)
+    judge_for.cache_clear()
+    yield tmp_path / "cache"
+    judge_for.cache_clear()
+
+
+def halves(count=200, shape=(1, 8, 8), noise=0.3):
+    """Images that are bright on the left or on the right."""
+    labels = torch.arange(count) % 2
+    values = torch.randn(count, *shape, generator=generator(0, 0, "values")) * noise
+    values[..., : shape[-1] // 2] += (1 - 2 * labels).view(-1, *[1] * len(shape)) * 0.5
+    return Table("halves", values.clamp(-1, 1), labels)
+
+
+def test_the_judge_of_digits_is_right_in_97_percent_of_a_quarter_it_has_not_seen():
+    table = make_data("digits")
+    judge = judge_for(table)
+    assert judge.accuracy >= 0.97
+    assert judge is judge_for(table)
+    assert round(judge.accuracy * 450) == pytest.approx(judge.accuracy * 450)  # 450 of 1,797
+    assert judge_of(make_data("stacked-digits")).accuracy == judge.accuracy
+
+
+def test_the_accuracy_is_that_of_the_samples_kept_apart(own):
+    table = halves()
+    seen, unseen = classifiers._parts(table)
+    (values, labels), judge = unseen, judge_for(table)
+    assert len(labels) == 50
+    assert torch.bincount(labels).tolist() == [25, 25]
+    found = judge.probabilities(values).argmax(1)
+    assert judge.accuracy == pytest.approx((found == labels).double().mean().item())
+    rows = {each.numpy().tobytes() for each in seen[0]}
+    assert not any(each.numpy().tobytes() in rows for each in values)
+
+
+def test_samples_that_come_with_the_data_are_the_test(own):
+    table, test = halves(), halves(60)
+    wrong = Table("halves", test.values, 1 - test.labels)
+    assert judge_for(Table("halves", table.values, table.labels, test)).accuracy == 1
+    with pytest.raises(UsageError, match=r"right in only 0\.0% of held-out samples"):
+        judge_for(Table("halves", table.values, table.labels, wrong))
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4, 4), (3, 9, 6)])
+def test_a_judge_sees_points_and_images_of_any_shape(own, shape):
+    table = halves(shape=shape)
+    found = judge_for(table).probabilities(table.values)
+    assert found.shape == (200, 2)
+    assert torch.allclose(found.sum(1), torch.ones(200))
+    assert (found.argmax(1) == table.labels).double().mean() > 0.95
+
+
+def test_a_judge_of_pixels_sees_samples_as_they_are_drawn(own):
+    table = halves()
+    pixels = ((table.values + 1) * 127.5).round().to(torch.uint8)
+    judge = judge_for(Table("halves", pixels, table.labels))
+    assert judge.accuracy > 0.95
+    assert (judge.probabilities(table.values).argmax(1) == table.labels).double().mean() > 0.95
+
+
+def test_a_judge_is_trained_once_and_told_of(own, caplog):
+    with caplog.at_level(logging.WARNING, "egan"):
+        first = judge_for(halves())
+        judge_for.cache_clear()
+        again = judge_for(halves())
+    assert [each.message for each in caplog.records] == [
+        "A classifier that judges halves is trained, once on this machine."
+    ]
+    assert first is not again
+    assert first.accuracy == again.accuracy
+    images = halves().values
+    assert torch.equal(first.probabilities(images), again.probabilities(images))
+    assert len(list(own.glob("classifier-*.safetensors"))) == 1
+
+
+def test_other_data_have_another_judge(own):
+    judge_for(halves())
+    judge_for(halves(noise=0.2))
+    table = halves()
+    judge_for(Table("halves", table.values, table.labels, halves(60)))
+    assert len(list(own.glob("classifier-*.safetensors"))) == 3
+
+
+def test_training_leaves_the_global_generators_and_threads_alone(own):
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    judge_for(halves())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_table_without_labels_has_no_judge():
+    table = Table("own", torch.zeros(3, 2))
+    with pytest.raises(UsageError, match="the data set own has no labels"):
+        judge_for(table)
+    assert accuracy(table) is None
+    assert accuracy(make_data("ring")) is None
+
+
+def test_labels_that_cannot_be_learnt_have_no_judge(own):
+    labels = torch.arange(200) % 2
+    values = torch.randn(200, 2, generator=generator(0, 0, "values"))
+    table = Table("own", values, labels)
+    for data in (table, Stacked("stacked", values, table)):
+        with pytest.raises(UsageError, match=r"classifier of own is right in only .* 95% to judge"):
+            accuracy(data)
+
+
+def test_a_class_of_one_sample_has_no_judge(own):
+    table = Table("own", torch.zeros(9, 2), torch.tensor([0] * 8 + [1]))
+    with pytest.raises(UsageError, match=r"^the classes of own cannot be judged: "):
+        judge_for(table)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("digits", "97%"), ("mnist", "99%")])
+def test_the_judges_of_digits_and_mnist_must_be_better_than_others(own, name, wanted):
+    table = halves()
+    labels = table.labels.clone()
+    labels[:12] = 1 - labels[:12]  # 6 % are wrong, also where they are held out
+    with pytest.raises(UsageError, match=f"it must reach {wanted} to judge"):
+        judge_for(Table(name, table.values, labels))
