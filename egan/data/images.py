@@ -68,7 +68,8 @@ def stacked_mnist_veegan(data_dir: str = "", seed: int = 0) -> Stacked:
     """128,000 fixed triples of all 70,000 MNIST digits as colour channels: 1,000 modes.
 
     The setting of Srivastava et al. (2017), VEEGAN, as the released code of Lin et al. (2018),
-    PacGAN, has it, but for the scale: pixels are in [0, 1] there, and in [-1, 1] here.
+    PacGAN, has it, but for the scale: pixels are in [0, 1] there, and in [-1, 1] here. That triples
+    are fixed raises the `reverse-kl` of real samples by .0039.
 
     Args:
         data_dir: as of `mnist`.

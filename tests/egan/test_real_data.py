@@ -80,15 +80,19 @@ def test_mnist_evolves_as_it_is_and_stacked(folder, small, name, network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stacked-mnist", "stacked-mnist-veegan"])
-def test_real_stacked_mnist_has_the_floors_of_its_modes(folder, name):
+@pytest.mark.parametrize(
+    ("name", "divergence"),
+    # 999 / 52,000 by chance, and 3 KL(MNIST's classes || equal ones) = .0043; where triples are
+    # fixed, 999 / 256,000 more, by the chance that fixed them.
+    [("stacked-mnist", 0.0235), ("stacked-mnist-veegan", 0.0274)],
+)
+def test_real_stacked_mnist_has_the_floors_of_its_modes(folder, name, divergence):
     data = make_data(name, {"data_dir": folder})
     assert accuracy(data) >= 0.99
     samples = reference(data, 26_000)
     found = evaluate(samples, data, ["modes", "reverse-kl", "total-variation", "confidence"])
     assert found["modes"] >= 998
-    # 999 / 52,000 by chance, and 3 KL(MNIST's classes || equal ones) = .0043.
-    assert found["reverse-kl"] == pytest.approx(0.0235, abs=0.0025)
+    assert found["reverse-kl"] == pytest.approx(divergence, abs=0.0025)
     assert found["confidence"] > 0.99
 
 
