@@ -31,7 +31,7 @@ USUALLY_WANTED = 0.95
 BATCH = 64
 EPOCHS, LEAST = 3, 30_000  # passes over the data, and samples that are seen at least
 PEAK_LR = 4e-3
-CHUNK = 1024  # samples at a time, to bound memory
+CHUNK = 256  # samples at a time: twice as fast as by the thousand, which leave the cache
 
 
 class Judge(NamedTuple):
