@@ -180,13 +180,14 @@ def _quality(subject: str, found: dict[str, Any], data: Data) -> list[str]:
     if "modes" in found and isinstance(data, Stacked):
         sentences.append(_triples(subject, found, data))
     elif "confidence" in found:
-        sure, spread = found["confidence"], found["class-entropy"]
+        sure, spread, classes = (found[name] for name in ("confidence", "class-entropy", "classes"))
         right = found.get("classifier")  # older runs did not record it
         trust = "" if right is None else f", right in {right:.1%} of held-out images,"
         sentences.append(
             f"A classifier{trust} is {sure['score']:.1%} sure of what it sees (real data: "
-            f"{sure['real']:.1%}) and finds {found['classes']['score']:.0f} classes with an "
-            f"entropy of {spread['score']:.2f} nats (real data: {spread['real']:.2f})."
+            f"{sure['real']:.1%}) and finds {classes['score']:.0f} of "
+            f"{classes['real']:.0f} classes with an entropy of "
+            f"{spread['score']:.2f} nats (real data: {spread['real']:.2f})."
         )
     if "energy-distance" in found and found["energy-distance"]["score"] is not None:
         energy = found["energy-distance"]
