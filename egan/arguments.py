@@ -25,6 +25,7 @@ WHICH = (
     "Generator: final, best (by records.judge), refuge (the best by coverage of the data, before a "
     "collapse) or mixture."
 )
+DATA_DIR = "Folder with the files of MNIST (train.parquet, test.parquet)"
 NOT_COMMON = {"data", "data_options", "seed", "generations", "horizon", "init_from", "records"}
 """Settings that are not the same for all arms of a study, or that a study has its own way for."""
 PENALTY = "--environment.penalties."  # what follows is a penalty's name
@@ -101,12 +102,7 @@ def _evolve_parser() -> Parser:
     parser.add_argument(
         "--run", type=str | None, help="Directory of the run; default: a new one under runs/."
     )
-    parser.add_argument(
-        "--data_dir",
-        type=str | None,
-        help="Folder with the files of MNIST (train.parquet, test.parquet), the same as "
-        "--data-options.data-dir.",
-    )
+    parser.add_argument("--data_dir", type=str | None, help=f"{DATA_DIR}.")
     parser.add_argument(
         "--config",
         type=str,
@@ -187,6 +183,9 @@ def _compare_parser() -> Parser:
         help="A published experiment (`egan list protocols`): its data, arms, settings, length and "
         "number of seeds, where nothing else is said.",
     )
+    parser.add_argument(
+        "--data_dir", type=str | None, help=f"{DATA_DIR}, for the data sets that need one."
+    )
     parser.add_argument("--seeds", type=int | None, help="How many (5 unless told).")
     parser.add_argument("--first_seed", type=int, default=0, help="The first of them.")
     parser.add_argument(
@@ -254,9 +253,9 @@ def given_settings(
     """
     options = arguments.clone().as_dict()
     files = options.pop("config", None) or []
-    folder = options.pop("data_dir", None)
     for name in beside:
         options.pop(name, None)
+    folder = options.pop("data_dir", None)
     if options.get("data") is None:
         options.pop("data", None)
     data = {} if folder is None else {"data_options": {"data_dir": folder}}

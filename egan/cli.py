@@ -142,7 +142,7 @@ def compare(arguments: Namespace) -> int:
     from egan.study.compare import Asked
     from egan.study.compare import compare as run_study
 
-    own = "data", "arms", "budget", "looks", "primary", "samples", "protocol"
+    own = "data", "arms", "budget", "looks", "primary", "samples", "protocol", "data_dir"
     beside = (*own, "seeds", "first_seed", "out", "jobs", "debug")
     asked = Asked(
         **{name: arguments.get(name) or None for name in own},

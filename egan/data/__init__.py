@@ -52,7 +52,8 @@ GIVEN = "python "  # how the description of data that were passed in Python begi
 FILES = (".npy", ".npz", ".pt", ".csv")
 
 __all__ = [
-    "Curve", "Data", "Mixture", "Stacked", "Table", "data_sets", "describe", "make_data", "scaled",
+    "Curve", "Data", "Mixture", "Stacked", "Table", "data_sets", "describe", "has_option",
+    "make_data", "scaled",
 ]  # fmt: skip
 
 
@@ -90,6 +91,18 @@ def make_data(source: Any, options: Mapping[str, Any] | None = None) -> Data:
         f"the data are of type {type(found).__name__}: they must be a name, a file, a tensor, an "
         "array, a torch Dataset, or an object with name, shape and draw."
     )
+
+
+def has_option(source: str, option: str) -> bool:
+    """Whether the data set of that name takes an option.
+
+    Raises:
+        UsageError: there is no such data set.
+    """
+    if _is_path(source):
+        return False
+    found = lookup("data set", source, data_sets)
+    return inspect.isfunction(found) and option in inspect.signature(found).parameters
 
 
 def _is_path(source: str) -> bool:

@@ -14,7 +14,8 @@ from egan.scores import classes, modes
 from egan.scores.distances import energy_distance
 from populations.randomness import generator as keyed
 
-SAMPLES = 10_000
+SAMPLES, STACKED_SAMPLES = 10_000, 26_000
+LOOK_SAMPLES, SAMPLES_PER_MODE = 2_000, 10
 FLOOR_DRAWS = 3  # pairs of real samples that a floor is averaged over
 
 
@@ -55,8 +56,8 @@ scores: dict[str, Score] = {
 }
 
 __all__ = [
-    "Score", "accuracy", "applicable", "energy_distance", "evaluate", "floors", "reference",
-    "scores",
+    "Score", "accuracy", "applicable", "energy_distance", "evaluate", "floors", "full_cover",
+    "look_samples_of", "primary_of", "reference", "samples_of", "scores",
 ]  # fmt: skip
 
 
@@ -71,17 +72,25 @@ def applicable(data: Data) -> list[str]:
 
 def primary_of(data: Data) -> str:
     """The score by which methods are compared on these data."""
-    return "energy-distance"
+    return "reverse-kl" if isinstance(data, Stacked) else "energy-distance"
 
 
 def samples_of(data: Data) -> int:
-    """Samples on which methods are compared."""
-    return SAMPLES
+    """Samples on which methods are compared; of stacked images as many as published."""
+    return STACKED_SAMPLES if isinstance(data, Stacked) else SAMPLES
+
+
+def look_samples_of(data: Data) -> int:
+    """Samples on which a run is judged along its way: enough for real ones to cover all modes.
+
+    The number depends on nothing but the data, since a divergence of few samples is too large.
+    """
+    return max(LOOK_SAMPLES, int(SAMPLES_PER_MODE * (full_cover(data) or 0)))
 
 
 def full_cover(data: Data) -> float | None:
     """All modes, as the score `modes` counts them; None where nobody can count."""
-    return float(len(data.centres)) if isinstance(data, Mixture) else None
+    return float(len(data.weights)) if isinstance(data, Mixture | Stacked) else None
 
 
 def accuracy(data: Data) -> float | None:

@@ -14,8 +14,8 @@ import joblib
 from tqdm import tqdm
 
 from egan.cost import clock
-from egan.data import make_data
-from egan.scores import applicable, primary_of, samples_of
+from egan.data import has_option, make_data
+from egan.scores import accuracy, applicable, primary_of, samples_of
 from egan.settings import merge
 from egan.snapshot import start
 from egan.study.arms import USUAL, Arm, parse_arms
@@ -24,7 +24,7 @@ from egan.study.calibration import calibration
 from egan.study.cells import Task, run_cell, settings_of, world_of
 from egan.study.protocols import Protocol, protocol_of
 from egan.study.records import Cell, DataSet, Folder, Key, Part, Study, held
-from egan.study.sweeps import swept
+from egan.study.sweeps import spelled, swept
 from egan.study.tables import markdown, results, summary
 from populations.checkpoint import write_whole
 from populations.errors import UsageError
@@ -50,6 +50,7 @@ class Asked:
         common: settings of all arms, nested, under each arm's own.
         protocol: a published experiment, see `protocols`, that says all the rest where it is None;
             settings of all arms are laid over its own.
+        data_dir: folder with the files of those data sets that have such an option.
     """
 
     data: Sequence[str] | None = None
@@ -61,6 +62,7 @@ class Asked:
     samples: int | None = None
     common: Mapping[str, Any] | None = None
     protocol: str | None = None
+    data_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def compare(
     wanted = _wanted(asked, old)
     with held(folder):
         study = _priced(wanted, old, tell)
-        study = replace(study, about={**_about(), **(about or {}), **(old.about if old else {})})
+        judges = _judges(study.data[len(old.data) if old else 0 :])
+        about = {**_about(), **judges, **(about or {}), **(old.about if old else {})}
+        study = replace(study, about=about)
         folder.write(study)
         _run(folder, study, jobs, progress, tell)
         outcome = Outcome(folder, study, _in_order(folder, study))
@@ -133,7 +137,9 @@ def _wanted(asked: Asked, old: Study | None) -> Study:
         asked = _laid_over(asked, protocol)
     if old is None and not asked.data:
         raise UsageError("name what to compare on: a data set such as ring, or several.")
+    asked, old = _at_folder(asked, old)
     data = [each for text in asked.data or () for each in _data_sets(text, asked)]
+    _check_folder(asked, [*data, *(old.data if old else ())])
     arms = parse_arms(asked.arms or (() if old else USUAL))
     if protocol:
         arms = [protocol.tailor(arm) for arm in arms]
@@ -226,7 +232,8 @@ def _checked(study: Study) -> Study:
 def _data_sets(text: str, asked: Asked) -> Iterator[DataSet]:
     """The data sets that a text names: one for each choice of its options."""
     for choice in swept(text):
-        data = make_data(choice.name, choice.settings)
+        options = _located(choice.name, choice.settings, asked.data_dir)
+        data = make_data(choice.name, options)
         primary = asked.primary or primary_of(data)
         if primary not in applicable(data):
             raise UsageError(
@@ -234,7 +241,34 @@ def _data_sets(text: str, asked: Asked) -> Iterator[DataSet]:
                 f"{', '.join(applicable(data))}."
             )
         samples = asked.samples or samples_of(data)
-        yield DataSet(choice.text, choice.name, choice.settings, primary, samples)
+        named = {name: value for name, value in choice.settings.items() if name != "data_dir"}
+        yield DataSet(spelled(choice.name, named), choice.name, options, primary, samples)
+
+
+def _at_folder(asked: Asked, old: Study | None) -> tuple[Asked, Study | None]:
+    """Both with the data's folder: the one that is asked for, or else the study's."""
+    if old is None:
+        return asked, None
+    folders = [data.options["data_dir"] for data in old.data if "data_dir" in data.options]
+    moved = [
+        data._replace(options={**data.options, **_located(data.source, {}, asked.data_dir)})
+        for data in old.data
+    ]
+    asked = replace(asked, data_dir=asked.data_dir or next(iter(folders), None))
+    return asked, replace(old, data=moved)
+
+
+def _located(source: str, options: dict[str, Any], folder: str | None) -> dict[str, Any]:
+    """The options of a data set, with the folder where it takes one and has none of its own."""
+    return {"data_dir": folder, **options} if folder and has_option(source, "data_dir") else options
+
+
+def _check_folder(asked: Asked, data: Sequence[DataSet]) -> None:
+    if asked.data_dir and not any(has_option(each.source, "data_dir") for each in data):
+        names = ", ".join(each.name for each in data)
+        raise UsageError(
+            f"data_dir is an option of none of these data sets: {names}: leave it out."
+        )
 
 
 def _priced(study: Study, old: Study | None, tell: Tell) -> Study:
@@ -330,6 +364,20 @@ def _head(study: Study) -> str:
     seeds = f"{len(study.seeds)} seeds ({study.seeds[0]} to {study.seeds[-1]})"
     about = "; ".join(f"{name}: {text}" for name, text in study.about.items())
     return f"Budget of every run: {study.budget}. {seeds}, {study.looks} looks. {about}."
+
+
+def _judges(data: Sequence[DataSet]) -> dict[str, str]:
+    """How good the classifiers are that see the data, trained now where they are not.
+
+    Raises:
+        UsageError: one is too bad to judge.
+    """
+    right = {each.name: accuracy(make_data(each.source, each.options)) for each in data}
+    return {
+        f"classifier of {name}": f"right in {share:.1%} of held-out images"
+        for name, share in right.items()
+        if share is not None
+    }
 
 
 def _about() -> dict[str, str]:

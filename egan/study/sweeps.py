@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -38,8 +38,13 @@ def swept(text: str) -> Iterator[Choice]:
     sweeps = dict(_sweep(part, text) for part in _split(rest[:-1], ";")) if bracket else {}
     for values in itertools.product(*sweeps.values()):
         settings = dict(zip(sweeps, values, strict=True))
-        parts = "; ".join(f"{each}={_spelled(value)}" for each, value in settings.items())
-        yield Choice(f"{name}[{parts}]" if parts else name, name, settings)
+        yield Choice(spelled(name, settings), name, settings)
+
+
+def spelled(name: str, settings: Mapping[str, Any]) -> str:
+    """A name with its settings, as it could be written."""
+    parts = "; ".join(f"{each}={_spelled(value)}" for each, value in settings.items())
+    return f"{name}[{parts}]" if parts else name
 
 
 def _sweep(part: str, whole: str) -> tuple[str, list[Any]]:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from egan.data import make_data
-from egan.scores import Score, full_cover, scores
+from egan.scores import Score, full_cover, look_samples_of, scores
 from egan.study.records import Cell, DataSet, Study
 from egan.study.statistics import a12, holm, mann_whitney, median_interval, wilcoxon
 
@@ -152,7 +152,12 @@ def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
         "collapsed, final", "collapsed, best", "all modes after",
         "generations", "generator steps", "GFLOP", "CPU s", "s",
     ]  # fmt: skip
-    return f"### {data.name}\n\n{table(head, map(_cells, rows))}"
+    return f"### {data.name}\n\n{_judging(data)}\n\n{table(head, map(_cells, rows))}"
+
+
+def _judging(data: DataSet) -> str:
+    looks = look_samples_of(make_data(data.source, data.options))
+    return f"Final and best scores are of {data.samples:,} samples, those of looks of {looks:,}."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from egan.data import Mixture, Stacked, Table, data_sets, make_data
-from egan.scores import applicable, energy_distance, evaluate, floors, reference, scores
+from egan.scores import (
+    applicable,
+    energy_distance,
+    evaluate,
+    floors,
+    full_cover,
+    look_samples_of,
+    primary_of,
+    reference,
+    samples_of,
+    scores,
+)
 from egan.scores.classes import judge_of, modes_of
 from egan.scores.modes import (
     deviation_ratio,
@@ -396,3 +407,22 @@ def test_every_score_prefers_real_samples_to_collapsed_ones_or_ties(name, data):
         assert abs(good - 1) < abs(bad - 1)
     else:
         assert good > bad if scores[name].better == "higher" else good < bad
+
+
+@pytest.mark.parametrize(("name", "primary", "final", "look", "modes"), [
+    ("ring", "energy-distance", 10_000, 2_000, 8),
+    ("grid", "energy-distance", 10_000, 2_000, 25),
+    ("digits", "energy-distance", 10_000, 2_000, None),
+    ("stacked-digits", "reverse-kl", 26_000, 10_000, 1_000),
+])  # fmt: skip
+def test_methods_are_compared_by_what_the_data_can_tell(name, primary, final, look, modes):
+    data = OFFLINE[name]
+    assert (primary_of(data), samples_of(data)) == (primary, final)
+    assert (look_samples_of(data), full_cover(data)) == (look, modes)
+    assert primary in applicable(data)
+
+
+def test_a_look_has_enough_samples_for_real_images_to_cover_all_modes():
+    data = OFFLINE["stacked-digits"]
+    found = modes_covered(reference(data, look_samples_of(data)), data)
+    assert found >= 0.998 * full_cover(data)  # 999.95 are expected, less what is misjudged

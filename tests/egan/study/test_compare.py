@@ -6,13 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from egan.cli import main
+from egan.data import data_sets, make_data
+from egan.data.synthetic import ring
 from egan.neighbourhoods import Estimate
+from egan.scores import applicable, classifiers
+from egan.study import compare as compare_module
 from egan.study.arms import parse_arms
 from egan.study.cells import Task, run_cell
 from egan.study.compare import Asked, compare
@@ -247,3 +252,109 @@ def test_alarms_are_in_the_cell_and_not_on_the_console(tmp_path, caplog, monkeyp
     cell = run_cell(task(tmp_path, "gan[collapse_every=3]"))
     assert cell["alarms"] == [9]
     assert not caplog.records
+
+
+STACKED = DataSet("stacked-digits", "stacked-digits", {}, "reverse-kl", 3_000)
+IMAGES = {**COMMON, "networks": {"name": "convolutional", "width": 4}}
+
+
+def test_stacked_images_are_judged_by_the_modes_of_equally_many_samples(tmp_path, monkeypatch):
+    counts = []
+
+    def counted(samples, data, names, real=None):
+        counts.append((len(samples), sorted(names)))
+        return {"modes": 1.0, "reverse-kl": 6.9}
+
+    monkeypatch.setattr("egan.study.cells.evaluate", counted)
+    own = task(tmp_path, generations=4, looks=2)
+    cell = run_cell(replace(own, data=STACKED, common=IMAGES))
+    whole = sorted(applicable(make_data("stacked-digits")))
+    look = [name for name in whole if name != "energy-distance"]
+    assert counts == [(10_000, look)] * 2 + [(3_000, whole)] * 2
+    assert cell["final"]["reverse-kl"] == 6.9
+    counts.clear()
+    by_energy = STACKED._replace(primary="energy-distance")
+    with pytest.raises(KeyError, match="energy-distance"):  # which is not among those above
+        run_cell(replace(own, data=by_energy, common=IMAGES))
+    assert counts == [(10_000, whole)]
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A data set that lies in a folder."""
+
+    def points(data_dir="", modes=8):
+        if not Path(data_dir, "points").is_file():
+            raise UsageError(f"there are no points in {data_dir or 'no folder'}.")
+        return ring(modes)
+
+    monkeypatch.setitem(data_sets, "points", points)
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "points").touch()
+    return tmp_path
+
+
+def planned(**changes):
+    return compare_module._wanted(changed(**changes), None)
+
+
+def test_the_folder_goes_to_the_data_that_take_one_and_into_no_name(kept):
+    here = str(kept / "here")
+    found = planned(data=["ring[modes=4]", "points", "points[modes=4]"], data_dir=here).data
+    assert [(each.name, each.options) for each in found] == [
+        ("ring[modes=4]", {"modes": 4}),
+        ("points", {"data_dir": here}),
+        ("points[modes=4]", {"data_dir": here, "modes": 4}),
+    ]
+    bracket = planned(data=[f"points[data_dir={here}; modes=4]"])
+    assert bracket.data == found[2:]
+    (own,) = planned(data=[f"points[data_dir={here}]"], data_dir=str(kept / "none")).data
+    assert own == found[1]
+
+
+def test_a_study_goes_on_with_its_folder_or_with_a_new_one(kept):
+    here, there = str(kept / "here"), str(kept / "there")
+    old = planned(data=["points"], data_dir=here)
+    for asked, folder in ((Asked(), here), (Asked(data_dir=there), there)):
+        named = replace(asked, data=["points", "points[modes=4]"], samples=200)
+        assert compare_module._wanted(asked, old).data[0].options == {"data_dir": folder}
+        grown = compare_module._wanted(named, old).data
+        assert [each.options["data_dir"] for each in grown] == [folder] * 2
+
+
+def test_data_that_cannot_be_had_and_a_folder_for_none_are_one_sentence(kept):
+    with pytest.raises(UsageError, match="there are no points in no folder"):
+        planned(data=["points"])
+    with pytest.raises(UsageError, match="an option of none of these data sets: ring: leave it"):
+        planned(data=["ring"], data_dir="here")
+
+
+def test_the_command_keeps_the_folder_out_of_what_is_shown(kept, capsys):
+    out, here = str(kept / "study"), str(kept / "here")
+    words = ["compare", "points", "--data-dir", here, "--arms", "gan", "--seeds", "1"]
+    more = ["--budget", "generations=2", "--looks", "1", "--samples", "50", "--jobs", "1"]
+    assert main([*words, *more, "--networks.width=8", "--out", out]) == 0
+    assert main(["compare", "--out", out, "--seeds", "2", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "| gan | 2 |" in said
+    for text in (said.replace(out, ""), *(
+        (kept / "study" / name).read_text(encoding="utf-8") for name in ("table.md", "results.csv")
+    )):  # fmt: skip
+        assert here not in text
+    assert Folder(kept / "study").read().data[0].name == "points"
+
+
+def test_a_study_says_how_good_its_classifiers_are_and_refuses_bad_ones(tmp_path, monkeypatch):
+    asked = changed(
+        data=["ring", "stacked-digits"], arms=["gan"], seeds=[0], budget="generations=1", looks=1,
+        common=IMAGES | {"networks": {"width": 4}},
+    )  # fmt: skip
+    monkeypatch.setattr(compare_module, "_run", lambda *arguments: None)
+    about = compare(tmp_path / "good", asked).study.about
+    assert "classifier of ring" not in about
+    assert about["classifier of stacked-digits"].startswith("right in 9")
+    monkeypatch.setitem(classifiers.WANTED, "digits", 1.0)
+    with pytest.raises(UsageError, match="it must reach 100% to judge"):
+        compare(tmp_path / "bad", asked)
+    assert not (tmp_path / "bad" / "study.json").exists()

@@ -99,6 +99,26 @@ def test_without_modes_nothing_is_said_of_collapse():
     assert "| egan | 1 | 1 |" in markdown(whole, [row])
 
 
+def test_stacked_images_have_all_their_thousand_modes_to_cover():
+    stacked = DataSet("stacked-digits", "stacked-digits", {}, "reverse-kl", 26_000)
+    found = [899.0, 900.0, 1000.0]
+    cells = [
+        cell(
+            "egan", seed, 0.0, data="stacked-digits", modes=(500.0, modes),
+            final={"reverse-kl": seed / 10, "modes": modes}, best={"reverse-kl": seed / 20},
+        )
+        for seed, modes in enumerate(found)
+    ]  # fmt: skip
+    whole = Study([stacked], [Arm("egan")], [0, 1, 2], Budget("flops", 2e9), 2)
+    (row,) = summary(whole, cells)
+    assert (row["primary"], row["median"], row["best_median"]) == ("reverse-kl", 0.1, 0.05)
+    assert row["collapsed_final"] == row["collapsed_best"] == pytest.approx(1 / 3)
+    assert row["full_share"] == math.inf  # one of three has had them all
+    text = markdown(whole, [row])
+    assert "scores are of 26,000 samples, those of looks of 10,000." in text
+    assert "reverse-kl (lower is better)" in text
+
+
 def test_seeds_are_paired_where_both_arms_have_them():
     first = [cell("egan", seed, 1.0 + seed) for seed in (0, 1, 2, 3)]
     second = [cell("gan", seed, 2.0 + seed) for seed in (1, 2, 3, 7)]
