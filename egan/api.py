@@ -182,6 +182,7 @@ def compare(
     primary: str | None = None,
     samples: int | None = None,
     protocol: str | None = None,
+    data_dir: str | None = None,
     jobs: int = 0,
     progress: bool = False,
     **settings: Any,
@@ -200,6 +201,7 @@ def compare(
         primary: the score by which arms are compared.
         samples: on which final scores are taken.
         protocol: a published experiment, which says all the rest; see `egan.study.protocols`.
+        data_dir: folder with the files of those data sets that have such an option.
         jobs: processes; 0: one a processor core.
         progress: whether to show a progress bar.
         settings: of all arms, such as `networks={"width": 64}`.
@@ -220,6 +222,7 @@ def compare(
         samples=samples,
         common=settings or None,
         protocol=protocol,
+        data_dir=data_dir,
     )
     return run_study(Path(out), asked, jobs=jobs, progress=progress)
 
