@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -25,11 +26,17 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     middle = float(np.median(values)) if len(values) else math.nan
     if len(values) < 2:
         return middle, math.nan, math.nan
-    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    medians = np.sort(np.median(np.asarray(values, dtype=float)[draws], axis=1))
+    medians = np.sort(np.sort(values)[_middles(len(values))].mean(axis=1))
     tail = (1 - LEVEL) / 2
     low, high = medians[int(tail * RESAMPLES)], medians[int((1 - tail) * RESAMPLES)]
     return middle, float(low), float(high)
+
+
+@cache
+def _middles(count: int) -> np.ndarray:
+    """The places, among so many values in order, of the middle two of resamples, (RESAMPLES, 2)."""
+    draws = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    return np.sort(draws, axis=1)[:, [(count - 1) // 2, count // 2]]
 
 
 def difference(

@@ -45,6 +45,11 @@ def test_runs_that_diverged_reach_into_the_interval_and_one_value_has_none():
     assert all(map(math.isnan, found[1:]))
 
 
+def test_the_interval_is_the_same_in_any_order():
+    values = [*draws(8, 5), LOST]
+    assert median_interval(values) == median_interval(values[::-1])
+
+
 def test_a12_counts_the_pairs_in_which_the_left_is_better():
     left, right = [1.0, 4.0, 4.0, LOST], [0.0, 4.0, LOST]
     pairs = list(itertools.product(left, right))
