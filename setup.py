@@ -17,7 +17,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["egan", "egan.*", "populations", "populations.*"]),
-    package_data={"egan": ["py.typed"], "populations": ["py.typed"]},
+    package_data={"egan": ["py.typed", "pages/page.*"], "populations": ["py.typed"]},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -39,6 +39,7 @@ setup(
     extras_require={
         "dask": ["dask>=2025.1", "distributed>=2025.1"],
         "images": ["datasets>=3", "pyarrow>=15"],
+        "report": ["plotly>=6", "jinja2>=3.1"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
@@ -47,6 +48,8 @@ setup(
             "mypy>=1.14",
             "dask>=2025.1",
             "distributed>=2025.1",
+            "plotly>=6",
+            "jinja2>=3.1",
         ],
     },
     entry_points={"console_scripts": ["egan=egan.cli:main"]},

@@ -72,6 +72,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         "sample": _sample_parser(),
         "score": _score_parser(),
         "compare": _compare_parser(),
+        "report": _report_parser(),
         "list": _list_parser(),
     }
     for name, verb in verbs.items():
@@ -211,6 +212,16 @@ def _compare_parser() -> Parser:
         help="YAML or JSON file of settings of all arms, under those given as options.",
     )
     parser.add_class_arguments(Config, skip=NOT_COMMON, sub_configs=False)
+    return parser
+
+
+def _report_parser() -> Parser:
+    parser = Parser(
+        description="Show a run on one page, report.html in its directory. Any browser opens it, "
+        "without a network. It needs the extra `report` (pip install 'egan[report]').",
+        usage="egan report RUN",
+    )
+    parser.add_argument("path", help="Directory of the run, finished or not.")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command line: evolve, resume, sample, score, compare, list."""
+"""The command line: evolve, resume, sample, score, compare, report, list."""
 
 from __future__ import annotations
 
@@ -171,6 +171,16 @@ def _seeds(arguments: Namespace) -> range | None:
     return range(first, first + count)
 
 
+def report(arguments: Namespace) -> int:
+    """`egan report`."""
+    path = Path(arguments.path)
+    from egan.directory import Directory
+    from egan.report import write_report
+
+    print(f"Report: {write_report(Directory(path))}")
+    return 0
+
+
 def list_names(arguments: Namespace) -> int:
     """`egan list`."""
     from egan.catalogue import catalogue
@@ -192,6 +202,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "sample": sample,
     "score": score,
     "compare": compare,
+    "report": report,
     "list": list_names,
 }
 

@@ -65,6 +65,11 @@ class Directory:
         """What the judges said of the final generator, and of others where they were asked."""
         return self.path / "scores.json"
 
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
     def weights(self, which: str) -> Path:
         """The file of a generator: "final", "best", "refuge" or "mixture"."""
         names = {

@@ -21,6 +21,13 @@ from populations.registry import first_line
 SHOWN = 5  # alarms whose generations are named
 Verdict = dict[str, dict[str, float]]
 """Of one generator, by the score's name: its `score`, and what `real` samples score."""
+BETTER = {"higher": "higher is better", "lower": "lower is better", "real": "as real"}
+UNITS = {
+    "reverse-kl": "nats",
+    "reverse-kl-all": "nats",
+    "energy-distance": "the data's units",
+    "class-entropy": "nats",
+}
 
 
 def judge(generators: Mapping[str, Generator], data: Data, count: int) -> dict[str, Verdict]:
@@ -64,10 +71,9 @@ def table(found: Verdict) -> str:
     lines = [f"{'score':18}{'value':>12}{'real data':>12}  "]
     for name, values in found.items():
         score: Score = scores[name]
-        better = {"higher": "higher is better", "lower": "lower is better", "real": "as real"}
         lines.append(
             f"{name:18}{values['score']:12.4g}{values['real']:12.4g}  "
-            f"{better[score.better]}: {first_line(score.function)}"
+            f"{BETTER[score.better]}: {first_line(score.function)}"
         )
     return "\n".join(lines)
 
@@ -77,6 +83,12 @@ def grounds(data: Data, count: int) -> str:
     right = accuracy(data)
     by = "" if right is None else f" The classifier is right in {right:.1%} of held-out images."
     return f"Of {count:,} samples.{by}"
+
+
+def titled(name: str, between: str = " ") -> str:
+    """A score as the title of an axis: its name and, after `between`, its unit and direction."""
+    notes = [UNITS[name]] if name in UNITS else []
+    return f"{name}{between}({', '.join([*notes, BETTER[scores[name].better]])})"
 
 
 def summary(directory: Directory) -> dict[str, Any]:

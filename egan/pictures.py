@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,35 +67,61 @@ def _figure() -> Any:
 
 
 def _scatter(samples: Tensor, data: Data) -> Any:
-    real = reference(data, POINTS)
-    planar, fakes = _plane(real.flatten(1), samples[:POINTS].flatten(1))
+    shown = plane(data)
+    fakes = shown.project(samples[:POINTS])
     figure = _figure()
     axes = figure.add_subplot()
-    axes.scatter(*planar.T, s=6, color="0.72", linewidths=0, label="real")
+    axes.scatter(*shown.real.T, s=6, color="0.72", linewidths=0, label="real")
     axes.scatter(*fakes.T, s=3, color="tab:blue", alpha=0.6, linewidths=0, label="generated")
-    middle, reach = planar.mean(0), 1.25 * np.ptp(planar, axis=0).max() / 2
-    axes.set_xlim(middle[0] - reach, middle[0] + reach)
-    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+    axes.set_xlim(shown.window[0])
+    axes.set_ylim(shown.window[1])
     axes.set_aspect("equal")
     if data.shape != (2,):
-        axes.set_xlabel("first principal axis" if len(real.flatten(1)[0]) > 1 else "value")
-        axes.set_ylabel("second principal axis" if len(real.flatten(1)[0]) > 1 else "")
+        line = math.prod(data.shape) == 1
+        axes.set_xlabel("value" if line else "first principal axis")
+        axes.set_ylabel("" if line else "second principal axis")
     axes.legend(loc="upper right", fontsize=8, markerscale=3)
     return figure
 
 
-def _plane(real: Tensor, fake: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in two dimensions."""
-    if real.shape[1] == 1:  # a line: spread over the height, so that density shows
-        return tuple(
-            torch.cat([each, torch.linspace(-1, 1, len(each))[:, None]], dim=1).numpy()
-            for each in (real, fake)
-        )  # type: ignore[return-value]
-    if real.shape[1] > 2:
-        centre = real.mean(0)
-        axes = _principal_axes(real - centre)
-        real, fake = (real - centre) @ axes, (fake - centre) @ axes
-    return real.numpy(), fake.numpy()
+class Plane(NamedTuple):
+    """Where points of any dimension are shown.
+
+    Attributes:
+        real: real points, (n, 2).
+        window: the square around them, its ends along x and y, (2, 2).
+        project: maps points, (n, *shape), into the plane, (n, 2).
+    """
+
+    real: np.ndarray
+    window: np.ndarray
+    project: Callable[[Tensor], np.ndarray]
+
+
+def plane(data: Data) -> Plane:
+    """The plane in which points are shown beside real ones, the same for every run on these data.
+
+    In three or more dimensions it is that of the real points' two first principal axes; on a line
+    points are spread over the height in their order, so that their density shows.
+    """
+    real = reference(data, POINTS).flatten(1)
+    project = _projection(real)
+    shown = project(real)
+    middle, reach = shown.mean(0), 1.25 * np.ptp(shown, axis=0).max() / 2
+    window = np.stack([middle - reach, middle + reach], axis=1)
+    return Plane(shown, window, lambda points: project(points.flatten(1)))
+
+
+def _projection(real: Tensor) -> Callable[[Tensor], np.ndarray]:
+    if real.shape[1] == 1:
+        return lambda points: torch.cat(
+            [points, torch.linspace(-1, 1, len(points))[:, None]], dim=1
+        ).numpy()
+    if real.shape[1] == 2:
+        return lambda points: points.numpy()
+    centre = real.mean(0)
+    axes = _principal_axes(real - centre)
+    return lambda points: ((points - centre) @ axes).numpy()
 
 
 def _principal_axes(centred: Tensor) -> Tensor:
@@ -115,16 +142,24 @@ def _readable(images: Tensor) -> Tensor:
     return interpolate(images, scale_factor=factor, mode="bicubic")
 
 
-def _grid(samples: Tensor) -> Any:
+def sheet(samples: Tensor) -> np.ndarray:
+    """Images, (n, channels, height, width) in [-1, 1], on one square sheet, in [0, 1].
+
+    Returns:
+        (height, width, channels) of three or four channels, (height, width) of others.
+    """
     side = max(1, int(min(len(samples), IMAGES) ** 0.5))
     cells = _readable((samples[: side * side] + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     height, width, channels = cells.shape[1:]
     framed = np.ones((side, side, height + 1, width + 1, channels), dtype=cells.dtype)
     framed[:, :, :height, :width] = cells.reshape(side, side, height, width, channels)
-    sheet = framed.transpose(0, 2, 1, 3, 4).reshape(side * (height + 1), -1, channels)[:-1, :-1]
+    whole = framed.transpose(0, 2, 1, 3, 4).reshape(side * (height + 1), -1, channels)[:-1, :-1]
+    return whole if channels in (3, 4) else np.asarray(whole.mean(axis=-1))
+
+
+def _grid(samples: Tensor) -> Any:
     figure = _figure()
     axes = figure.add_subplot()
-    coloured = sheet if channels in (3, 4) else sheet.mean(axis=-1)
-    axes.imshow(coloured, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(sheet(samples), cmap="gray", vmin=0, vmax=1)
     axes.axis("off")
     return figure

@@ -1,4 +1,11 @@
-"""Small settings and worlds that the tests share."""
+"""Small settings, worlds, and a browser that the tests share."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from typing import Any, NamedTuple
 
 import os
 
@@ -67,3 +74,55 @@ def make():
     yield build
     for world in worlds:
         world.executor.close()
+
+
+class Seen(NamedTuple):
+    """What a script answered, and all that the browser's console said meanwhile."""
+
+    answer: Any
+    console: list[str]
+
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+BROWSER_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=1280,900",
+    "--dump-dom",
+]  # fmt: skip
+PROBE = """<script>
+(async () => {
+  const answer = document.createElement("pre");
+  try {
+    answer.textContent = JSON.stringify(await (async () => { %s })());
+  } catch (error) {
+    console.error(error);
+  }
+  document.documentElement.replaceChildren(answer);
+})();
+</script>
+</body>"""
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory):
+    """A function that opens a page in headless Chromium and runs a script at its end."""
+    if BROWSER is None:
+        pytest.skip("Chromium is not installed")
+
+    def look(path, script):
+        folder = tmp_path_factory.mktemp("browser")
+        before, _, after = path.read_text(encoding="utf-8").rpartition("</body>")
+        (folder / "page.html").write_text(before + PROBE % script + after, encoding="utf-8")
+        done = subprocess.run(
+            [BROWSER, *BROWSER_FLAGS, f"--user-data-dir={folder}/profile",
+             (folder / "page.html").as_uri()],
+            capture_output=True, text=True, timeout=900, check=True,
+        )  # fmt: skip
+        found = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
+        console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        return Seen(json.loads(html.unescape(found[1])) if found and found[1] else None, console)
+
+    return look

@@ -24,11 +24,13 @@ LEVELS = [
     ["collapse"],
     ["trials", "checks"],
     ["assembly"],
-    ["memory", "pictures"],
+    ["memory", "pictures", "palette"],
     ["evolution"],
     ["monitor", "snapshot", "diagnostics", "cost", "mixture"],
+    ["ancestry"],
+    ["pages"],
     ["recorder", "findings", "together"],
-    ["run"],
+    ["run", "report"],
     ["study"],
     ["catalogue"],
     ["api"],
@@ -74,7 +76,9 @@ def test_nothing_imports_torchvision(path):
 
 
 def test_importing_egan_leaves_plotting_tensorboard_and_classifiers_alone():
-    heavy = "matplotlib tensorboard torch.utils.tensorboard sklearn dask torchvision scipy.stats"
+    heavy = (
+        "matplotlib plotly tensorboard torch.utils.tensorboard sklearn dask torchvision scipy.stats"
+    )
     code = f"import sys, egan; print([name for name in {heavy.split()} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
