@@ -217,11 +217,12 @@ def _compare_parser() -> Parser:
 
 def _report_parser() -> Parser:
     parser = Parser(
-        description="Show a run on one page, report.html in its directory. Any browser opens it, "
-        "without a network. It needs the extra `report` (pip install 'egan[report]').",
-        usage="egan report RUN",
+        description="Show a run on one page, report.html in its directory; or write a study's "
+        "table, figures and page again, from the runs that are finished. Any browser opens the "
+        "pages, without a network. They need the extra `report` (pip install 'egan[report]').",
+        usage="egan report RUN|STUDY",
     )
-    parser.add_argument("path", help="Directory of the run, finished or not.")
+    parser.add_argument("path", help="Directory of the run or the study, finished or not.")
     return parser
 
 

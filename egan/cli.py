@@ -174,6 +174,11 @@ def _seeds(arguments: Namespace) -> range | None:
 def report(arguments: Namespace) -> int:
     """`egan report`."""
     path = Path(arguments.path)
+    if (path / "study.json").is_file():
+        from egan.study.compare import report as write_study
+
+        print(f"{write_study(path, tell=print).table()}\n\nStudy: {path}")
+        return 0
     from egan.directory import Directory
     from egan.report import write_report
 

@@ -119,7 +119,24 @@ def compare(
         folder.write(study)
         _run(folder, study, jobs, progress, tell)
         outcome = Outcome(folder, study, _in_order(folder, study))
-        _write(outcome)
+        _write(outcome, tell)
+    return outcome
+
+
+def report(out: Path, tell: Tell = lambda sentence: None) -> Outcome:
+    """Write again what is made of a study's finished cells; nothing is run, others may run it.
+
+    Raises:
+        UsageError: no study lies there, or no cell of it is finished.
+    """
+    folder = Folder(out)
+    study = folder.read()
+    outcome = Outcome(folder, study, _in_order(folder, study))
+    if not outcome.cells:
+        raise UsageError(
+            f"the study {out} has no finished run yet: egan compare --out {out} goes on with it."
+        )
+    _write(outcome, tell)
     return outcome
 
 
@@ -350,14 +367,17 @@ def _in_order(folder: Folder, study: Study) -> list[Cell]:
     return [cells[key] for key in study.whole() if key in cells]
 
 
-def _write(outcome: Outcome) -> None:
+def _write(outcome: Outcome, tell: Tell) -> None:
     """Everything that is made from the cells."""
+    from egan.study.views import write_views  # Matplotlib, which the processes do without
+
     for name, text in (
         ("table.md", f"{_head(outcome.study)}\n\n{outcome.table()}\n"),
         ("results.csv", results(outcome.cells)),
     ):
         path = outcome.folder.path / name
         write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+    write_views(outcome.folder, outcome.study, outcome.cells, tell)
 
 
 def _head(study: Study) -> str:

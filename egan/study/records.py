@@ -112,7 +112,7 @@ class Folder:
 
     def samples(self, data: str, arm: str, seed: int) -> Path:
         """Samples of a cell's final generator, (n, *shape), float32."""
-        return self.path / "samples" / _plain(data) / f"{_plain(arm)}-{seed}.npy"
+        return self.path / "samples" / plain(data) / f"{plain(arm)}-{seed}.npy"
 
     def exists(self) -> bool:
         """Whether a study lies here.
@@ -200,7 +200,7 @@ def key_of(cell: Cell) -> Key:
     return cell["data"], cell["arm"], cell["seed"]
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as a file may have it."""
     return re.sub(r"[^\w.-]", "_", name)
 

@@ -63,25 +63,29 @@ def value(cell: Cell, when: str, name: str) -> float:
     return math.nan if found is None else float(found)
 
 
+def settled(cell: Cell, when: str, name: str) -> float:
+    """A score of a cell, "final" or "best"; the worst there is where it has none."""
+    found = value(cell, when, name)
+    return lost(name) if math.isnan(found) else found
+
+
+def lost(name: str) -> float:
+    """What a run without a score counts as having: the worst there is."""
+    return math.inf if scores[name].better == "lower" else -math.inf
+
+
 def _row(data: DataSet, arm: str, cells: Sequence[Cell]) -> Row:
-    score: Score = scores[data.primary]
-    sign = -1.0 if score.better == "lower" else 1.0
-    finals = [_worst(sign, value(cell, "final", data.primary)) for cell in cells]
+    finals = [settled(cell, "final", data.primary) for cell in cells]
     middle, *ends = median_interval(finals)
     return {
         "data": data.name, "arm": arm, "seeds": len(cells),
         "failed": sum(cell["error"] is not None for cell in cells),
         "primary": data.primary, "median": middle, "low": min(ends), "high": max(ends),
-        "best_median": median(_worst(sign, value(cell, "best", data.primary)) for cell in cells),
+        "best_median": median(settled(cell, "best", data.primary) for cell in cells),
         "a12": None, "p": None, "p_paired": None,
         **_modes(data, cells),
         **{name: median(cell[name] for cell in cells) for name in COSTS},
     }  # fmt: skip
-
-
-def _worst(sign: float, found: float) -> float:
-    """The score, or the worst there is where a run has none."""
-    return -sign * math.inf if math.isnan(found) else found
 
 
 def _compare(rows: list[Row], found: dict[str, dict[int, Cell]], data: DataSet) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from egan.scores import applicable, classifiers
 from egan.study import compare as compare_module
 from egan.study.arms import parse_arms
 from egan.study.cells import Task, run_cell
-from egan.study.compare import Asked, compare
+from egan.study.compare import Asked, compare, report
 from egan.study.records import DataSet, Folder, Part
 from populations.errors import UsageError
 
@@ -139,6 +140,51 @@ def test_finished_cells_are_not_run_again(whole, monkeypatch):
     again = compare(whole.folder.path, Asked())
     assert again.cells == whole.cells
     assert whole.folder.cells.read_bytes() == before
+
+
+def test_a_study_is_written_as_table_numbers_figures_and_page(whole):
+    path = whole.folder.path
+    assert "| gan | 2 |" in (path / "table.md").read_text(encoding="utf-8")
+    assert len((path / "results.csv").read_text(encoding="utf-8").splitlines()) == 5
+    assert {each.name for each in (path / "figures").iterdir()} == {
+        f"ring-{name}.png" for name in ("scores", "final", "success", "samples", "selection")
+    }
+    assert "Study: ring" in (path / "study.html").read_text(encoding="utf-8")
+
+
+def test_a_report_is_made_from_the_finished_cells_alone(whole, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "study"
+    shutil.copytree(whole.folder.path, path)
+    for name in ("table.md", "results.csv", "study.html", "figures/ring-scores.png"):
+        (path / name).unlink()
+    lines = (path / "cells.jsonl").read_text().splitlines(keepends=True)
+    (path / "cells.jsonl").write_text("".join(lines[:3]))
+    monkeypatch.setattr("egan.study.compare.run_cell", None)
+    assert main(["report", str(path)]) == 0
+    assert f"Study: {path}" in capsys.readouterr().out
+    assert len((path / "results.csv").read_text(encoding="utf-8").splitlines()) == 4
+    for name in ("table.md", "study.html", "figures/ring-scores.png"):
+        assert (path / name).is_file()
+    assert (path / "cells.jsonl").read_text() == "".join(lines[:3])
+    (path / "cells.jsonl").unlink()
+    assert main(["report", str(path)]) == 2
+    assert f"no finished run yet: egan compare --out {path} goes on" in capsys.readouterr().err
+
+
+def test_without_plotly_a_sentence_stands_for_the_page(whole, tmp_path, monkeypatch):
+    path = tmp_path / "study"
+    shutil.copytree(whole.folder.path, path, ignore=shutil.ignore_patterns("*.html", "*.png"))
+    loaded = [name for name in sys.modules if name.startswith(("egan.pages", "egan.study.page"))]
+    for name in loaded:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    said = []
+    report(path, said.append)
+    assert said == [
+        "There is no study.html: pages need plotly and Jinja2: pip install 'egan[report]'."
+    ]
+    assert not (path / "study.html").exists()
+    assert (path / "figures/ring-scores.png").is_file()
 
 
 def test_a_study_may_grow_by_seeds_arms_and_data(whole, tmp_path):
