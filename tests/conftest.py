@@ -2,12 +2,11 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
 from typing import Any, NamedTuple
-
-import os
 
 import pytest
 import torch

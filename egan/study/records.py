@@ -159,7 +159,7 @@ class Folder:
         parts: dict[str, dict[str, Any]] = {}
         for (data, arm), part in study.parts.items():
             parts.setdefault(data, {})[arm] = part._asdict()
-        plain = {
+        content = {
             "data": [each._asdict() for each in study.data],
             "arms": {
                 arm.name: {"settings": arm.settings, "oracle": arm.oracle} for arm in study.arms
@@ -172,7 +172,7 @@ class Folder:
             "about": study.about,
             "protocol": study.protocol,
         }
-        text = json.dumps(plain, indent=2) + "\n"
+        text = json.dumps(content, indent=2) + "\n"
         write_whole(self.plan, lambda part: part.write_text(text, encoding="utf-8"))
 
     def read_cells(self) -> dict[Key, Cell]:

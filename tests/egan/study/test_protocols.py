@@ -1,9 +1,11 @@
 """Protocols are the published experiments: their settings start, and their figures are theirs."""
 
 import pytest
+import torch
 
 from egan.assembly import make_world
 from egan.config import Config
+from egan.data import Stacked, Table, data_sets
 from egan.presets import configure
 from egan.scores import scores
 from egan.settings import build, merge
@@ -40,6 +42,16 @@ def test_every_toy_starts_with_every_arm(name):
     for data in protocols[name].data:
         for arm in protocols[name].arms:
             assert start(make_world(config_of(name, arm, data))).generation == 0
+
+
+@pytest.mark.parametrize("name", [name for name in protocols if name not in TOYS])
+def test_every_protocol_of_images_starts_with_every_arm(name, monkeypatch):
+    data = Stacked("blank", torch.zeros(9, 1, 28, 28), Table("blank", torch.zeros(9, 1, 28, 28)))
+    monkeypatch.setitem(data_sets, protocols[name].data[0], lambda: data)
+    for arm in protocols[name].arms:
+        world = make_world(config_of(name, arm))
+        assert start(world).generation == 0
+        assert world.data.shape == (3, 28, 28)
 
 
 @pytest.mark.parametrize("name", ["pacgan-ring", "pacgan-grid"])
