@@ -209,8 +209,8 @@ def compare(
     Raises:
         UsageError: something asked for cannot be done; nothing was started.
     """
-    from egan.study.compare import Asked
     from egan.study.compare import compare as run_study
+    from egan.study.plan import Asked
 
     asked = Asked(
         data=[data] if isinstance(data, str) else data,

@@ -139,8 +139,8 @@ def score(arguments: Namespace) -> int:
 
 def compare(arguments: Namespace) -> int:
     """`egan compare`."""
-    from egan.study.compare import Asked
     from egan.study.compare import compare as run_study
+    from egan.study.plan import Asked
 
     own = "data", "arms", "budget", "looks", "primary", "samples", "protocol", "data_dir"
     beside = (*own, "seeds", "first_seed", "out", "jobs", "debug")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Task:
         looks: times that the run is judged.
         common: settings of all arms.
         samples: where samples of the final generator are kept.
+        home: process of the study.
     """
 
     data: DataSet
@@ -54,6 +56,7 @@ class Task:
     looks: int
     common: Mapping[str, Any]
     samples: Path
+    home: int = field(default_factory=os.getpid)
 
 
 def settings_of(
@@ -109,6 +112,12 @@ def run_cell(task: Task) -> Cell:
     }  # fmt: skip
 
 
+def end_if_orphaned(home: int) -> None:
+    """End this process where that of the study is gone: nobody would keep the cell."""
+    if home not in (os.getpid(), os.getppid()):
+        os._exit(1)
+
+
 @contextmanager
 def _unalarmed() -> Iterator[None]:
     """Alarms are in the cell; on the console nobody would know whose they are."""
@@ -145,6 +154,7 @@ class Watch:
 
     def see(self, state: State, row: Row) -> None:
         """Note a generation, and judge where a look is due."""
+        end_if_orphaned(self.task.home)
         self.wins.append(row["selection"])
         generations, looks = self.task.part.generations, self.task.looks
         due = (state.generation * looks) // generations > (
@@ -162,17 +172,17 @@ class Watch:
 
     def _look(self, state: State) -> None:
         samples = outcome(state, self.world).sample(len(self.real), seed=state.generation)
-        found = evaluate(samples, self.world.data, self.look_names, self.real)
+        found = _short(evaluate(samples, self.world.data, self.look_names, self.real))
         share = state.generation / self.task.part.generations
         self.looks.append({
             "share": share,
             "generation": state.generation,
             "flops": self.task.part.flops * state.generation,
             "scores": found,
-            "selection": {
+            "selection": _short({
                 name: sum(each[name] for each in self.wins) / len(self.wins)
                 for name in self.wins[0]
-            },
+            }),
         })  # fmt: skip
         self.wins.clear()
         merit = self.score.merit(found[self.task.data.primary])
@@ -210,12 +220,17 @@ class Watch:
 
     def _judged(self, generator: Generator, seed: int) -> dict[str, float]:
         samples = generator.sample(self.task.data.samples, seed=seed)
-        return evaluate(samples, self.world.data, self.names)
+        return _short(evaluate(samples, self.world.data, self.names))
 
     def _keep(self, generator: Generator) -> None:
         count = KEPT_POINTS if len(self.world.data.shape) == 1 else KEPT_IMAGES
         self.task.samples.parent.mkdir(parents=True, exist_ok=True)
         np.save(self.task.samples, generator.sample(count, seed=FINAL).numpy())
+
+
+def _short(found: Mapping[str, float]) -> dict[str, float]:
+    """Scores to six digits, more than they are good for: files stay small."""
+    return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
 def _look_names(data: Data, primary: str) -> list[str]:

@@ -21,7 +21,8 @@ from egan.scores import applicable, classifiers
 from egan.study import compare as compare_module
 from egan.study.arms import parse_arms
 from egan.study.cells import Task, run_cell
-from egan.study.compare import Asked, compare, report
+from egan.study.compare import compare, report
+from egan.study.plan import Asked, wanted
 from egan.study.records import DataSet, Folder, Part
 from populations.errors import UsageError
 
@@ -90,6 +91,18 @@ def test_samples_of_every_cell_are_kept(whole):
     for cell in whole.cells:
         kept = np.load(whole.folder.samples("ring", cell["arm"], cell["seed"]))
         assert (kept.shape, kept.dtype) == ((512, 2), np.float32)
+
+
+def test_a_process_whose_study_is_gone_ends():
+    code = "from egan.study.cells import end_if_orphaned; end_if_orphaned({}); print('goes on')"
+
+    def ends(home):
+        words = [sys.executable, "-c", code.format(home)]
+        found = subprocess.run(words, capture_output=True, text=True, check=False)
+        return found.returncode, found.stdout
+
+    assert ends(os.getpid()) == (0, "goes on\n")
+    assert ends(os.getppid()) == (1, "")
 
 
 def test_what_a_study_leaves_is_text_that_names_what_it_was(whole):
@@ -342,7 +355,7 @@ def kept(tmp_path, monkeypatch):
 
 
 def planned(**changes):
-    return compare_module._wanted(changed(**changes), None)
+    return wanted(changed(**changes), None)
 
 
 def test_the_folder_goes_to_the_data_that_take_one_and_into_no_name(kept):
@@ -364,8 +377,8 @@ def test_a_study_goes_on_with_its_folder_or_with_a_new_one(kept):
     old = planned(data=["points"], data_dir=here)
     for asked, folder in ((Asked(), here), (Asked(data_dir=there), there)):
         named = replace(asked, data=["points", "points[modes=4]"], samples=200)
-        assert compare_module._wanted(asked, old).data[0].options == {"data_dir": folder}
-        grown = compare_module._wanted(named, old).data
+        assert wanted(asked, old).data[0].options == {"data_dir": folder}
+        grown = wanted(named, old).data
         assert [each.options["data_dir"] for each in grown] == [folder] * 2
 
 

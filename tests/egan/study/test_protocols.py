@@ -12,7 +12,8 @@ from egan.settings import build, merge
 from egan.snapshot import start
 from egan.study.arms import parse_arms
 from egan.study.cells import settings_of
-from egan.study.compare import Asked, compare
+from egan.study.compare import compare
+from egan.study.plan import Asked
 from egan.study.protocols import protocol_of, protocols
 from egan.study.records import DataSet
 from populations.errors import UsageError
