@@ -13,11 +13,10 @@ from egan.study.compare import compare
 from egan.study.plan import Asked
 
 FOLDER = Path(__file__).parent / "results" / "studies"
+EVOLUTION = ("egan", "random-selection", "random-mutation")
 BASELINES = (
-    "gan", "minimax-alone", "least-squares-alone", "lsgan", "wgan-gp", "rsgan", "dragan",
-    "pacgan-2", "pacgan-4",
+    "gan", "minimax-alone", "least-squares-alone", "rsgan", "dragan", "wgan-gp", "pacgan-2",
 )  # fmt: skip
-CONTROLS = ("random-selection", "round-robin", "oracle")
 
 STUDIES: dict[str, Asked] = {
     # The project's non-saturating GAN beside the published one.
@@ -25,14 +24,28 @@ STUDIES: dict[str, Asked] = {
         protocol="pacgan-ring", arms=["gan"], seeds=range(5), budget="generations=40000"
     ),
     # Does evolution pay on points?
-    "points": Asked(
-        data=["ring", "grid", "random"],
-        arms=["egan", *CONTROLS, *BASELINES],
-        seeds=range(20),
-        budget="flops=egan:1000",
+    "ring": Asked(
+        data=["ring"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:1000",
         looks=10,
     ),
-}
+    "random": Asked(
+        data=["random"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:1000",
+        looks=10,
+    ),
+    "grid": Asked(
+        data=["grid"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:3000",
+        looks=10, common={"execution": {"engine": "compiled"}},
+    ),
+    # How much could the best judge gain, with these children and with others?
+    "ceiling": Asked(
+        data=["ring", "random"],
+        arms=[
+            "random-selection", "oracle", "oracle[gradient_noise=0.3]",
+            "oracle[mutations=[heuristic,feature-matching,wasserstein]]", "gan",
+        ],
+        seeds=range(100, 105), budget="flops=random-selection:1000", looks=5,
+    ),
+}  # fmt: skip
 
 
 def main() -> None:

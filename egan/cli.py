@@ -142,20 +142,27 @@ def compare(arguments: Namespace) -> int:
     from egan.study.compare import compare as run_study
     from egan.study.plan import Asked
 
-    own = "data", "arms", "budget", "looks", "primary", "samples", "protocol", "data_dir"
-    beside = (*own, "seeds", "first_seed", "out", "jobs", "debug")
+    own = "budget", "looks", "primary", "samples", "protocol", "data_dir"
+    beside = (*own, "data", "arms", "seeds", "first_seed", "out", "jobs", "debug")
     asked = Asked(
-        **{name: arguments.get(name) or None for name in own},
+        data=arguments.get("data") or None,
+        arms=arguments.get("arms") or None,
+        **{name: arguments.get(name) for name in own},
         seeds=_seeds(arguments),
         common=given_settings(arguments, beside) or None,
     )
-    out = arguments.get("out") or _new_directory("studies", "study")
+    out, jobs = arguments.get("out") or _new_directory("studies", "study"), arguments.get("jobs")
+    if jobs and jobs < 0:
+        raise UsageError(f"jobs is {jobs}: it must be at least 0.")
     try:
-        found = run_study(
-            Path(out), asked, jobs=arguments.get("jobs") or 0, progress=True, tell=print
-        )
+        found = run_study(Path(out), asked, jobs=jobs or 0, progress=True, tell=print)
     except KeyboardInterrupt:
-        print(f"\nStopped; finished runs are kept. To go on: egan compare --out {out}")
+        begun = (Path(out) / "study.json").is_file()
+        print(
+            f"\nStopped; finished runs are kept. To go on: egan compare --out {out}"
+            if begun
+            else "\nStopped before anything ran."
+        )
         return 130
     print(f"\n{found.table()}\n\nStudy: {out}")
     return 0
@@ -163,10 +170,15 @@ def compare(arguments: Namespace) -> int:
 
 def _seeds(arguments: Namespace) -> range | None:
     """The seeds that were asked for."""
+    from egan.study.protocols import protocol_of
+
+    protocol = arguments.get("protocol")
     count, first = arguments.get("seeds"), arguments.get("first_seed") or 0
     _check_seed(first)
+    if count is None and first:
+        count = protocol_of(protocol).seeds if protocol else 5
     if count is None:
-        return range(first, first + 5) if first else None
+        return None
     _positive("seeds", count)
     return range(first, first + count)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -23,6 +25,7 @@ from egan.state import State
 from egan.trials import USUAL, with_engine
 from egan.world import World
 from populations.archive import stride
+from populations.choice import choices
 from populations.errors import RunError, UsageError
 from populations.registry import describe_error
 
@@ -49,10 +52,19 @@ class Counter(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count it where it is a matrix product or a convolution."""
         result = function(*args, **(kwargs or {}))
-        count = flop_registry.get(function._overloadpacket)
+        count = COUNTS.get(function._overloadpacket)
         if count is not None:
             self.total += int(count(*args, **(kwargs or {}), out_val=result))
         return result
+
+
+def _distances(left: Any, right: Any, **beside: Any) -> int:
+    """Those of the product by which PyTorch gets Euclidean distances of all pairs."""
+    rows, columns = left.shape[-2], right.shape[-2]
+    return int(2 * rows * columns * (left.shape[-1] + 2))
+
+
+COUNTS = {**flop_registry, torch.ops.aten._euclidean_dist: _distances}
 
 
 def generation_flops(state: State, world: World) -> int:
@@ -60,12 +72,13 @@ def generation_flops(state: State, world: World) -> int:
 
     Counted while generations from `state` really run in this process, judges outside the method
     left out, and thrown away: one, or the mean of as many as it takes until lazy penalties are due
-    again. Every generation of a run has the same shapes, but for those and for races. A hall of
-    fame is counted as full as it is on average over the run. The samples by which a collapse is
-    seen count at their share where it changes the run (`population.on_collapse`), and else are a
-    judge's; distances between samples are not among what PyTorch counts. A
-    batched or compiled run is counted as a shared one, so that a budget does not depend on which
-    was quicker. Workers of other executors are not seen: use `serial`.
+    again and every mutation has had its turn. Every generation of a run has the same shapes, but
+    for those and for races; a choice that learns is counted as if it liked all mutations equally.
+    A hall of fame is counted as full as it is on average over the run. The samples by which a
+    collapse is seen count at their share where it changes the run (`population.on_collapse`), and
+    else are a judge's, as is the fit of a mixture. A batched or compiled run is counted as a shared
+    one, so that a budget does not depend on which was quicker. Workers of other executors are not
+    seen: use `serial`.
     """
     if engines[world.config.execution.engine].shares:
         world = replace(world, config=with_engine(world.config, USUAL))
@@ -77,9 +90,13 @@ def generation_flops(state: State, world: World) -> int:
 
 
 def _advance_flops(state: State, world: World) -> Fraction:
-    """Operations of one generation without a measurement, the mean until lazy penalties are due."""
+    """Operations of one generation without a measurement, the mean until all had their turn."""
     count, never = world.config.environment.lazy, replace(world.config.population, collapse_every=0)
     world = replace(world, config=replace(world.config, population=never))
+    if world.operators.chooses:
+        count = math.lcm(count, len(world.plan.names))
+        in_turn = replace(world.operators, choice=choices["round-robin"])
+        world = replace(world, operators=in_turn)
     with Counter() as counter, as_written(world.plan.game):
         for generation in range(state.generation, state.generation + count):
             advance(replace(state, generation=generation), world)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from egan.arguments import read_settings
+from egan.arguments import NOT_COMMON, read_settings
 from egan.config import Config
 from egan.presets import presets
 from egan.settings import flatten, merge, plain
@@ -29,19 +29,23 @@ class Entry(NamedTuple):
         text: one line on it.
         settings: over those of all arms.
         oracle: whether the true score chooses the survivors.
+        images: settings over these, where the data are images.
     """
 
     text: str
     settings: Mapping[str, Any]
     oracle: bool = False
+    images: Mapping[str, Any] = {}
 
 
-def _alone(mutation: str, objective: str = "minimax", **environment: Any) -> dict[str, Any]:
-    """Gradient-only training: one loss, one objective, nothing to select."""
-    return {
-        "variation": {"mutations": [mutation]},
-        "environment": {"objective": objective, **environment},
-    }
+def _alone(mutation: str, **environment: Any) -> dict[str, Any]:
+    """Gradient-only training: one loss, nothing to select."""
+    return {"variation": {"mutations": [mutation]}, "environment": environment}
+
+
+def _weighed(penalty: str, weight: float) -> dict[str, Any]:
+    """A penalty in the place of all others."""
+    return {"environment": {"penalties": {**UNPENALISED, penalty: weight}}}
 
 
 arms: dict[str, Entry] = {
@@ -58,29 +62,32 @@ arms: dict[str, Entry] = {
         "One mutation a generation, in turn.", {"variation": {"choice": "round-robin"}}
     ),
     "oracle": Entry(
-        "The best of a generation's children by the true score: the ceiling of selection.",
+        "The best of a generation's children by the true score: the best judge there is.",
         {"population": {"selection": "random"}},
         oracle=True,
     ),
     "gan": Entry("The non-saturating GAN; the heuristic mutation alone.", _alone("heuristic")),
     "minimax-alone": Entry("The minimax mutation alone.", _alone("minimax")),
     "least-squares-alone": Entry("The least-squares mutation alone.", _alone("least-squares")),
-    "lsgan": Entry("LSGAN: least squares on the logit.", _alone("least-squares-logit", "lsgan")),
+    "lsgan": Entry(
+        "LSGAN: least squares on the logit.", _alone("least-squares-logit", objective="lsgan")
+    ),
     "wgan-gp": Entry(
         "Wasserstein GAN with gradient penalty, 5 steps of the critic.",
-        _alone(
-            "wasserstein",
-            "wasserstein",
-            steps=5,
-            penalties={**UNPENALISED, "gradient-penalty": 0.1},
+        merge(
+            _alone("wasserstein", objective="wasserstein", steps=5),
+            _weighed("gradient-penalty", 0.1),
         ),
+        images=_weighed("gradient-penalty", 10.0),
     ),
     "rsgan": Entry(
-        "The relativistic GAN with R1 and R2 (R3GAN's objective).", _alone("rsgan", "rsgan")
+        "The relativistic GAN with R1 and R2 (R3GAN's objective).",
+        _alone("rsgan", objective="rsgan"),
     ),
     "dragan": Entry(
         "DRAGAN: a gradient penalty around the data.",
-        _alone("heuristic", penalties={**UNPENALISED, "dragan": 0.1}),
+        merge(_alone("heuristic"), _weighed("dragan", 0.1)),
+        images=_weighed("dragan", 10.0),
     ),
     "pacgan-2": Entry("PacGAN: 2 samples judged as one.", _alone("heuristic", packing=2)),
     "pacgan-4": Entry("PacGAN: 4 samples judged as one.", _alone("heuristic", packing=4)),
@@ -102,11 +109,13 @@ class Arm:
         name: as it was written, of a sweep with its own values.
         settings: nested, over those of all arms.
         oracle: whether the true score chooses the survivors.
+        images: settings over these, where the data are images.
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     oracle: bool = False
+    images: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_arms(texts: Iterable[str]) -> list[Arm]:
@@ -127,13 +136,23 @@ def parse_arms(texts: Iterable[str]) -> list[Arm]:
 
 
 def _parse_arm(text: str) -> list[Arm]:
-    known = [each for each in flatten(plain(Config())) if not each.startswith("records.")]
+    known = list(flatten(plain(Config())))
     found = []
     for choice in swept(text):
         entry = _entry(choice.name)
-        own = (_nested(_full_name(each, known), value) for each, value in choice.settings.items())
-        found.append(Arm(choice.text, merge(entry.settings, *own), entry.oracle))
+        own = merge(
+            *(_nested(_full_name(each, known), value) for each, value in choice.settings.items())
+        )
+        settings = merge(entry.settings, own)
+        _check_own(choice.text, settings)
+        found.append(Arm(choice.text, settings, entry.oracle, merge(entry.images, own)))
     return found
+
+
+def _check_own(text: str, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError where an arm sets what the study does."""
+    for name in sorted(NOT_COMMON & settings.keys()):
+        raise UsageError(f"the arm {text} sets {name}, which is the study's: leave it out.")
 
 
 def _entry(name: str) -> Entry:

@@ -29,7 +29,7 @@ class Budget(NamedTuple):
 
     def __str__(self) -> str:
         """As it is written."""
-        return f"{self.kind}={f'{self.arm}:' if self.arm else ''}{self.amount:g}"
+        return f"{self.kind}={f'{self.arm}:' if self.arm else ''}{self.amount:.15g}"
 
 
 class Price(NamedTuple):

@@ -11,7 +11,7 @@ from scipy.stats import sem
 from egan.study.protocols import Figure, protocol_of
 from egan.study.records import Cell, Study
 from egan.study.statistics import difference
-from egan.study.tables import table, value
+from egan.study.tables import settled, table
 
 Row = dict[str, Any]
 
@@ -21,9 +21,9 @@ def published_rows(study: Study, cells: Sequence[Cell]) -> list[Row]:
 
     Returns:
         Of each `data`, `arm`, `score`; `mean`, `error` (standard, nan of fewer than two runs),
-        `runs` and `generations`, of the study's final scores; `published` and `published_error`;
-        `difference` of the means, `low` and `high`, its interval by both errors (95 %), nan where
-        there is none.
+        `runs` and `generations`, of the study's final scores, `lost`, runs that ended early;
+        `published` and `published_error`; `difference` of the means, `low` and `high`, its interval
+        by both errors (95 %), nan where there is none.
     """
     if not study.protocol:
         return []
@@ -38,34 +38,45 @@ def published_rows(study: Study, cells: Sequence[Cell]) -> list[Row]:
 
 
 def _row(cells: Sequence[Cell], data: str, arm: str, score: str, figure: Figure, runs: int) -> Row:
-    own = [cell for cell in cells if (cell["data"], cell["arm"]) == (data, arm) and cell["final"]]
-    values = [value(cell, "final", score) for cell in own]
+    own = [cell for cell in cells if (cell["data"], cell["arm"]) == (data, arm)]
+    values = [settled(cell, "final", score) for cell in own if cell["final"]]
     mean, error = figure
-    middle, low, high = math.nan, math.nan, math.nan
-    if values:
-        middle = sum(values) / len(values) - mean
-    if len(values) > 1 and error is not None:
-        middle, low, high = difference(values, mean, error, runs)
+    ours = sum(values) / len(values) if values else math.nan
+    several = len(values) > 1 and math.isfinite(ours)
+    low, high = math.nan, math.nan
+    if several and error is not None:
+        _, low, high = difference(values, mean, error, runs)
     return {
         "data": data, "arm": arm, "score": score, "runs": len(values),
+        "lost": len(own) - len(values),
         "generations": max((cell["generations"] for cell in own), default=0),
-        "mean": middle + mean, "error": float(sem(values)) if len(values) > 1 else math.nan,
-        "published": mean, "published_error": error, "difference": middle, "low": low, "high": high,
+        "mean": ours, "error": float(sem(values)) if several else math.nan,
+        "published": mean, "published_error": error, "difference": ours - mean,
+        "low": low, "high": high,
     }  # fmt: skip
 
 
 def calibration(study: Study, cells: Sequence[Cell]) -> str:
     """The rows in Markdown; empty without any."""
-    rows = published_rows(study, cells)
+    rows = shown_rows(study, cells)
     if not rows:
         return ""
-    protocol = protocol_of(study.protocol)
-    length = f"{protocol.generations:,} generations, {protocol.runs} runs"
-    head = [
+    source = protocol_of(study.protocol).source
+    return f"### Beside {source}\n\n{table(head(study), rows)}"
+
+
+def head(study: Study) -> list[str]:
+    """The columns' heads."""
+    length = f"{protocol_of(study.protocol).generations:,} generations"
+    return [
         "data", "arm", "score", "runs", "generations", "mean ± s.e.", f"published ({length})",
         "difference [95 %]", "holds 0",
     ]  # fmt: skip
-    return f"### Beside {protocol.source}\n\n{table(head, map(_shown, rows))}"
+
+
+def shown_rows(study: Study, cells: Sequence[Cell]) -> list[list[str]]:
+    """The rows as texts."""
+    return [_shown(row) for row in published_rows(study, cells)]
 
 
 def _shown(row: Row) -> list[str]:
@@ -73,14 +84,20 @@ def _shown(row: Row) -> list[str]:
     if not math.isnan(row["low"]):
         interval = f" [{row['low']:.3g}, {row['high']:.3g}]"
         holds = "yes" if row["low"] <= 0 <= row["high"] else "no"
+    elif math.isinf(row["difference"]):
+        holds = "no"
+    lost = f" ({row['lost']} more ended early)" if row["lost"] else ""
+    gap = "" if math.isnan(row["difference"]) else f"{row['difference']:+.3g}{interval}"
     return [
-        row["data"], row["arm"], row["score"], str(row["runs"]), f"{row['generations']:,}",
+        row["data"], row["arm"], row["score"], f"{row['runs']}{lost}", f"{row['generations']:,}",
         _with_error(row["mean"], row["error"]),
         _with_error(row["published"], row["published_error"]),
-        f"{row['difference']:+.3g}{interval}", holds,
+        gap, holds,
     ]  # fmt: skip
 
 
 def _with_error(mean: float, error: float | None) -> str:
+    if math.isnan(mean):
+        return ""
     known = error is not None and not math.isnan(error)
     return f"{mean:.3g} ± {error:.2g}" if known else f"{mean:.3g}"

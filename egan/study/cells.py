@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from egan.assembly import make_game, make_world
-from egan.data import Data, Stacked
+from egan.data import Data, Stacked, make_data
 from egan.generator import Generator
 from egan.mixture import fit_mixture
 from egan.monitor import ALARMS, Row
@@ -47,6 +47,7 @@ class Task:
         common: settings of all arms.
         samples: where samples of the final generator are kept.
         home: process of the study.
+        origin: version and hardware, as texts.
     """
 
     data: DataSet
@@ -57,6 +58,7 @@ class Task:
     common: Mapping[str, Any]
     samples: Path
     home: int = field(default_factory=os.getpid)
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_of(
@@ -70,7 +72,12 @@ def settings_of(
     length = {} if generations is None else {"generations": generations, "horizon": generations}
     usual = {"execution": {"engine": "shared"}}
     own = {"data": data.source, "data_options": data.options, "seed": seed}
-    return merge(usual, common, arm.settings, own, length)
+    over = arm.images if arm.images and _is_image(data) else {}
+    return merge(usual, common, arm.settings, over, own, length)
+
+
+def _is_image(data: DataSet) -> bool:
+    return len(make_data(data.source, data.options).shape) == 3
 
 
 def world_of(data: DataSet, arm: Arm, settings: Mapping[str, Any]) -> World:
@@ -87,12 +94,13 @@ def run_cell(task: Task) -> Cell:
     """Run a cell, and keep samples of its final generator.
 
     Returns:
-        `data`, `arm`, `seed`; `error`, why it ended early, or None; costs without those of judging:
-        `generations`, `generator_steps`, `flops` (counted), `cpu_seconds`, `seconds`; `alarms`, the
-        generations after which a collapse was seen (`egan.collapse`); `looks`: of
-        each its `share` of the budget, `generation`, `flops`, `scores`, and `selection`, the shares
-        of survivors by what made them since the look before; `final` and `best`: scores of the last
-        outcome and of that which was best at a look by the primary score, on fresh samples;
+        `data`, `arm`, `seed`; `commit` and `hardware` of the origin; `error`, why it ended early,
+        or None; costs without those of judging: `generations`, `generator_steps`, `flops`
+        (counted), `cpu_seconds`, `seconds`; `alarms`, the generations after which a collapse was
+        seen (`egan.collapse`); `looks`: of each its `share` of the budget, `generation`, `flops`,
+        `scores`, and `selection`, the shares of survivors by what made them since the look before;
+        `final` and `best`: scores of the last outcome and of that which was best at a look by the
+        primary score, on fresh samples;
         `best_share`, when that was. Scores of a run that ended early are None.
     """
     settings = settings_of(task.data, task.arm, task.common, task.seed, task.part.generations)
@@ -107,7 +115,8 @@ def run_cell(task: Task) -> Cell:
         error = str(broken)
         watch.pause()
     return {
-        "data": task.data.name, "arm": task.arm.name, "seed": task.seed, "error": error,
+        "data": task.data.name, "arm": task.arm.name, "seed": task.seed, **task.origin,
+        "error": error,
         **watch.costs(), "alarms": watch.alarms(), "looks": watch.looks, **watch.outcomes(error),
     }  # fmt: skip
 
@@ -144,7 +153,7 @@ class Watch:
         self.names = applicable(world.data)
         self.look_names = _look_names(world.data, task.data.primary)
         self.score = scores[task.data.primary]
-        self.real = reference(world.data, look_samples_of(world.data))
+        self.real = reference(world.data, look_samples_of(world.data), index=2)
         self.looks: list[dict[str, Any]] = []
         self.best: tuple[float, State, float] | None = None
         self.last: State | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import joblib
@@ -19,9 +21,9 @@ from egan.study.calibration import calibration
 from egan.study.cells import Task, run_cell
 from egan.study.plan import Asked, Tell, priced, wanted
 from egan.study.records import Cell, DataSet, Folder, Key, Study, held
-from egan.study.tables import markdown, results, summary
+from egan.study.tables import facts, legend, markdown, results, summary
 from populations.checkpoint import write_whole
-from populations.errors import UsageError
+from populations.errors import RunError, UsageError
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Outcome:
         compared = markdown(self.study, summary(self.study, self.cells))
         published = calibration(self.study, self.cells)
         return f"{compared}\n\n{published}" if published else compared
+
+    def page(self) -> str:
+        """The table with what was asked, what its columns mean, and where it comes from."""
+        said = "\n".join(
+            f"- {name}: {text}" for name, text in facts(self.study, self.cells).items()
+        )
+        return f"{said}\n\n{self.table()}\n\n{legend(self.study)}\n"
 
 
 def compare(
@@ -73,8 +82,7 @@ def compare(
     with held(folder):
         study = priced(plan, old, tell)
         judges = _judges(study.data[len(old.data) if old else 0 :])
-        about = {**_about(), **judges, **(about or {}), **(old.about if old else {})}
-        study = replace(study, about=about)
+        study = replace(study, about={**judges, **(old.about if old else {}), **(about or {})})
         folder.write(study)
         _run(folder, study, jobs, progress, tell)
         outcome = Outcome(folder, study, _in_order(folder, study))
@@ -103,7 +111,8 @@ def _run(folder: Folder, study: Study, jobs: int, progress: bool, tell: Tell) ->
     """Run the cells that are missing; each is on disk as soon as it is finished."""
     done = folder.read_cells()
     keys = [key for key in study.whole() if key not in done]
-    tasks = [_task(folder, study, key) for key in keys]
+    here = origin()
+    tasks = [_task(folder, study, key, here) for key in keys]
     jobs = jobs or joblib.cpu_count()
     seconds = sum(task.part.generations * task.part.seconds for task in tasks) / jobs
     tell(
@@ -113,16 +122,23 @@ def _run(folder: Folder, study: Study, jobs: int, progress: bool, tell: Tell) ->
     work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
         joblib.delayed(run_cell)(task) for task in tasks
     )
-    for cell in tqdm(work, total=len(tasks), unit="cell", disable=not progress or not tasks):
-        folder.append(cell)
+    shown = tqdm(work, total=len(tasks), unit="cell", disable=not progress or not tasks)
+    try:
+        for cell in shown:
+            folder.append(cell)
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"a process of the study was killed, perhaps for lack of memory; finished runs are "
+            f"kept: egan compare --out {folder.path} --jobs 1 goes on with fewer."
+        ) from error
 
 
-def _task(folder: Folder, study: Study, key: Key) -> Task:
+def _task(folder: Folder, study: Study, key: Key, here: Mapping[str, str]) -> Task:
     data, arm, seed = key
     return Task(
         next(each for each in study.data if each.name == data),
         next(each for each in study.arms if each.name == arm),
-        seed, study.parts[data, arm], study.looks, study.common, folder.samples(*key),
+        seed, study.parts[data, arm], study.looks, study.common, folder.samples(*key), origin=here,
     )  # fmt: skip
 
 
@@ -136,18 +152,12 @@ def _write(outcome: Outcome, tell: Tell) -> None:
     from egan.study.views import write_views  # Matplotlib, which the processes do without
 
     for name, text in (
-        ("table.md", f"{_head(outcome.study)}\n\n{outcome.table()}\n"),
+        ("table.md", outcome.page()),
         ("results.csv", results(outcome.cells)),
     ):
         path = outcome.folder.path / name
         write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
     write_views(outcome.folder, outcome.study, outcome.cells, tell)
-
-
-def _head(study: Study) -> str:
-    seeds = f"{len(study.seeds)} seeds ({study.seeds[0]} to {study.seeds[-1]})"
-    about = "; ".join(f"{name}: {text}" for name, text in study.about.items())
-    return f"Budget of every run: {study.budget}. {seeds}, {study.looks} looks. {about}."
 
 
 def _judges(data: Sequence[DataSet]) -> dict[str, str]:
@@ -164,14 +174,23 @@ def _judges(data: Sequence[DataSet]) -> dict[str, str]:
     }
 
 
-def _about() -> dict[str, str]:
-    """Where a study runs."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
-    )  # fmt: skip
+def origin() -> dict[str, str]:
+    """The version that runs, and where: `commit` and `hardware`."""
     return {
-        "commit": found.stdout.strip() or "unknown",
+        "commit": _commit() or f"egan {version('egan')}",
         "hardware": f"{platform.machine()}, {joblib.cpu_count()} cores, Python "
         f"{platform.python_version()}",
     }
+
+
+def _commit() -> str:
+    """Of the checkout that this file belongs to, marked where that has changes; else empty."""
+    here = Path(__file__)
+    for words in (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty"]):
+        try:
+            found = subprocess.run(
+                ["git", *words], capture_output=True, text=True, check=True, cwd=here.parent
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+    return found.stdout.strip()

@@ -1,4 +1,8 @@
-"""The oracle: survivors chosen by the true score, the ceiling of what any fitness could choose."""
+"""The oracle: survivors chosen by the true score, greedily: what the best judge would choose.
+
+It asks about each child as it is, generation by generation, and so knows nothing of what a choice
+leads to later, nor of the average of weights.
+"""
 
 from __future__ import annotations
 

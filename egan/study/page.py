@@ -19,9 +19,11 @@ from egan.pages.charts import Line, Strip, areas, axis, lines, scatter, strips
 from egan.palette import COLOURS, REAL
 from egan.pictures import Plane, plane, sheet
 from egan.scores import reference, scores
+from egan.study.calibration import head, shown_rows
 from egan.study.comparison import Comparison, distances, limits
+from egan.study.protocols import protocol_of
 from egan.study.records import Cell, Folder, Study
-from egan.study.tables import COVERED, Row
+from egan.study.tables import COVERED, Row, facts
 
 SHOWN = 36  # images of one run
 
@@ -40,27 +42,36 @@ class Column(NamedTuple):
     modes: bool = False
 
 
-def write_study(folder: Folder, study: Study, found: Sequence[Comparison]) -> Path:
+def write_study(
+    folder: Folder, study: Study, found: Sequence[Comparison], cells: Sequence[Cell]
+) -> Path:
     """Write the page into the study's directory.
 
     Args:
         folder: where the study lies.
         study: what was compared.
         found: its parts, data set by data set.
+        cells: finished ones.
 
     Returns:
         The file, `study.html`.
     """
     path = folder.path / "study.html"
     sections = [
-        Section("Results", _how_to_read(study), [table(each) for each in found]),
+        Section(
+            "Results",
+            _how_to_read(study),
+            [*(table(each) for each in found), *_published(study, cells)],
+        ),
         *(_section(each) for each in found),
     ]
-    write_page(path, f"Study: {', '.join(each.name for each in found)}", facts(study), sections)
+    write_page(
+        path, f"Study: {', '.join(each.name for each in found)}", asked(study, cells), sections
+    )
     return path
 
 
-def facts(study: Study) -> dict[str, str]:
+def asked(study: Study, cells: Sequence[Cell]) -> dict[str, str]:
     """What is asked, of how many runs, at which budget, and what else the study notes of itself."""
     names: dict[str, list[str]] = {each.primary: [] for each in study.data}
     for each in study.data:
@@ -69,10 +80,18 @@ def facts(study: Study) -> dict[str, str]:
     return {
         "question": f"Which of {len(study.arms)} arms has the best {', and '.join(goals)}, "
         "if every run has the same budget?",
-        "budget": f"{study.budget}",
-        "seeds": f"{len(study.seeds)}: {', '.join(map(str, study.seeds))}",
-        **study.about,
+        **facts(study, cells),
     }
+
+
+def _published(study: Study, cells: Sequence[Cell]) -> list[Table]:
+    """What was found beside what was published of the same experiment, if anything was."""
+    rows = [[Place(text, text) for text in row] for row in shown_rows(study, cells)]
+    heads = {
+        name: f"Of {protocol_of(study.protocol).source}." if name.startswith("published") else name
+        for name in (head(study) if rows else ())
+    }
+    return [Table("Beside what was published", heads, rows)] if rows else []
 
 
 def _how_to_read(study: Study) -> list[str]:
@@ -153,6 +172,10 @@ COLUMNS = {
     "all modes after": Column(
         "Share of the budget until a look finds all modes covered: median over seeds.",
         _number("full_share", "{:.0%}"), modes=True,
+    ),
+    "alarms": Column(
+        "Falls of coverage or diversity that a run saw without labels: mean over seeds.",
+        _number("alarms", "{:.2g}"),
     ),
     "generations": Column("Of a run.", _number("generations", "{:,.0f}")),
     "generator steps": Column(

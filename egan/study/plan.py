@@ -66,16 +66,46 @@ def wanted(asked: Asked, old: Study | None) -> Study:
         asked = _filled(asked, protocol)
     elif protocol:
         asked = _laid_over(asked, protocol)
+    _check_numbers(asked)
     if old is None and not asked.data:
         raise UsageError("name what to compare on: a data set such as ring, or several.")
     asked, old = _at_folder(asked, old)
     data = [each for text in asked.data or () for each in _data_sets(text, asked)]
+    if old is not None:
+        _check_scores(asked, old)
+        data = [_as_before(each, asked, old) for each in data]
     _check_folder(asked, [*data, *(old.data if old else ())])
     arms = parse_arms(asked.arms or (() if old else USUAL))
     if protocol:
         arms = [protocol.tailor(arm) for arm in arms]
     study = _begun(asked, data, arms) if old is None else _enlarged(asked, old, data, arms)
     return _checked(study)
+
+
+def _check_numbers(asked: Asked) -> None:
+    for name, number, least in (("looks", asked.looks, 1), ("samples", asked.samples, 2)):
+        if number is not None and number < least:
+            raise UsageError(f"{name} is {number}: it must be at least {least}.")
+
+
+def _check_scores(asked: Asked, old: Study) -> None:
+    """Raise UsageError where the study's data sets are judged otherwise."""
+    for each in old.data:
+        for name, given, before in (
+            ("primary score", asked.primary, each.primary),
+            ("number of samples", asked.samples, each.samples),
+        ):
+            if given is not None and given != before:
+                raise UsageError(
+                    f"the study has another {name} on {each.name}, {before}, not {given}: leave it "
+                    "out, or name another directory."
+                )
+
+
+def _as_before(data: DataSet, asked: Asked, old: Study) -> DataSet:
+    """A data set that the study has is judged as it was."""
+    before = next((each for each in old.data if each.name == data.name), data)
+    return data._replace(primary=before.primary, samples=before.samples)
 
 
 def _laid_over(asked: Asked, protocol: Protocol) -> Asked:
@@ -219,7 +249,9 @@ def priced(study: Study, old: Study | None, tell: Tell) -> Study:
                     f"the budget {study.budget} buys {count} generations of {name} on {data.name}: "
                     f"it must buy one at least for each of {study.looks} looks."
                 )
-            parts[data.name, name] = Part(count, price.generator_steps, price.flops, price.seconds)
+            parts[data.name, name] = Part(
+                count, price.generator_steps, price.flops, price.seconds, price.cpu_seconds
+            )
     return replace(study, parts=parts)
 
 
@@ -245,5 +277,5 @@ def _amount(
     if budget.arm in prices:
         return budget.amount * prices[budget.arm].of(budget.kind)
     part = parts[data.name, budget.arm]
-    price = Price(part.generator_steps, part.flops, part.seconds, part.seconds)
+    price = Price(part.generator_steps, part.flops, part.cpu_seconds, part.seconds)
     return budget.amount * price.of(budget.kind)

@@ -50,12 +50,14 @@ class Part(NamedTuple):
         generator_steps: of one generation.
         flops: of one generation, counted.
         seconds: of one generation, measured beforehand.
+        cpu_seconds: likewise.
     """
 
     generations: int
     generator_steps: float
     flops: float
     seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,13 @@ class Study:
         ]
 
 
+LOCK = ".lock"
+NEEDED = {
+    "data", "arm", "seed", "error", "generations", "generator_steps", "flops", "cpu_seconds",
+    "seconds", "looks", "final", "best", "best_share",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Folder:
     """The places of a study's files."""
@@ -122,7 +131,8 @@ class Folder:
         """
         if self.plan.is_file():
             return True
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        held = self.path.is_dir() and {each.name for each in self.path.iterdir()} <= {LOCK}
+        if self.path.exists() and not held:
             raise UsageError(f"{self.path} is not a study and not empty: name another directory.")
         return False
 
@@ -162,7 +172,8 @@ class Folder:
         content = {
             "data": [each._asdict() for each in study.data],
             "arms": {
-                arm.name: {"settings": arm.settings, "oracle": arm.oracle} for arm in study.arms
+                arm.name: {"settings": arm.settings, "oracle": arm.oracle, "images": arm.images}
+                for arm in study.arms
             },
             "seeds": study.seeds,
             "budget": str(study.budget),
@@ -176,16 +187,17 @@ class Folder:
         write_whole(self.plan, lambda part: part.write_text(text, encoding="utf-8"))
 
     def read_cells(self) -> dict[Key, Cell]:
-        """Finished cells; a line that was being written when the machine stopped is no cell."""
+        """Finished cells; a line that is damaged, or lacks something, is no cell."""
         if not self.cells.exists():
             return {}
         found = {}
-        for line in self.cells.read_text(encoding="utf-8").splitlines():
+        for line in self.cells.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 cell = json.loads(line)
             except ValueError:
                 continue
-            found[key_of(cell)] = cell
+            if isinstance(cell, dict) and cell.keys() >= NEEDED:
+                found[key_of(cell)] = cell
         return found
 
     def append(self, cell: Cell) -> None:
@@ -214,7 +226,7 @@ def held(folder: Folder) -> Iterator[None]:
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.path / ".lock").acquire(timeout=0):
+        with FileLock(folder.path / LOCK).acquire(timeout=0):
             yield
     except Timeout:
         raise UsageError(

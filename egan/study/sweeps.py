@@ -35,7 +35,10 @@ def swept(text: str) -> Iterator[Choice]:
     name, bracket, rest = text.partition("[")
     if bracket and not rest.endswith("]"):
         raise UsageError(f"{text!r} has a bracket that does not close: write NAME[SETTING=VALUE].")
-    sweeps = dict(_sweep(part, text) for part in _split(rest[:-1], ";")) if bracket else {}
+    pairs = [_sweep(part, text) for part in _split(rest[:-1], ";")] if bracket else []
+    sweeps = dict(pairs)
+    if len(sweeps) < len(pairs):
+        raise UsageError(f"{text!r} has a setting twice: write SETTING=VALUE,VALUE for a sweep.")
     for values in itertools.product(*sweeps.values()):
         settings = dict(zip(sweeps, values, strict=True))
         yield Choice(spelled(name, settings), name, settings)

@@ -11,6 +11,8 @@ from typing import Any
 
 from egan.data import make_data
 from egan.scores import Score, full_cover, look_samples_of, scores
+from egan.scores.distances import ENOUGH
+from egan.settings import flatten
 from egan.study.records import Cell, DataSet, Study
 from egan.study.statistics import a12, holm, mann_whitney, median_interval, wilcoxon
 
@@ -30,7 +32,8 @@ def summary(study: Study, cells: Sequence[Cell]) -> list[Row]:
         (Wilcoxon over equal seeds, likewise), None for the first arm itself; where modes can be
         counted `collapsed_final`, `collapsed_best` (shares of seeds that cover fewer than nine
         tenths of the modes, finally and at their best look) and `full_share` (the median share of
-        the budget until a look finds all modes covered, inf where most never do), else None; median
+        the budget until a look finds all modes covered, inf where most never do), else None;
+        `alarms`, of a collapse that runs saw without labels, the mean; median
         costs of a run, `generations`, `generator_steps`, `flops`, `cpu_seconds`, `seconds`.
     """
     return [row for data in study.data for row in _of_data(study, data, cells)]
@@ -84,6 +87,7 @@ def _row(data: DataSet, arm: str, cells: Sequence[Cell]) -> Row:
         "best_median": median(settled(cell, "best", data.primary) for cell in cells),
         "a12": None, "p": None, "p_paired": None,
         **_modes(data, cells),
+        "alarms": sum(len(cell.get("alarms", ())) for cell in cells) / len(cells),
         **{name: median(cell[name] for cell in cells) for name in COSTS},
     }  # fmt: skip
 
@@ -109,9 +113,6 @@ def _modes(data: DataSet, cells: Sequence[Cell]) -> Row:
     full = full_cover(make_data(data.source, data.options))
     if full is None:
         return {"collapsed_final": None, "collapsed_best": None, "full_share": None}
-
-    def all_modes(found: dict[str, float]) -> bool:
-        return found["modes"] >= full
 
     def share(found: Iterable[float]) -> float:
         lost = [math.isnan(each) or each < COVERED * full for each in found]
@@ -153,7 +154,7 @@ def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
     head = [
         "arm", "seeds", f"{data.primary} ({score.better} is better), final: median [95 %]",
         "best: median", f"A12 against {against}", "p (Holm)", "p, paired (Holm)",
-        "collapsed, final", "collapsed, best", "all modes after",
+        "collapsed, final", "collapsed, at every look", "all modes after", "alarms",
         "generations", "generator steps", "GFLOP", "CPU s", "s",
     ]  # fmt: skip
     return f"### {data.name}\n\n{_judging(data)}\n\n{table(head, map(_cells, rows))}"
@@ -161,7 +162,62 @@ def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
 
 def _judging(data: DataSet) -> str:
     looks = look_samples_of(make_data(data.source, data.options))
-    return f"Final and best scores are of {data.samples:,} samples, those of looks of {looks:,}."
+    least = f", the energy distance of {ENOUGH:,} of them" if data.samples > ENOUGH else ""
+    final = f"Final and best scores are of {data.samples:,} samples{least}"
+    return f"{final}, those of looks of {looks:,}."
+
+
+def facts(study: Study, cells: Sequence[Cell]) -> dict[str, str]:
+    """What was asked, and where the cells come from, by name."""
+    settings = ", ".join(f"{name} = {each}" for name, each in flatten(study.common).items())
+    flops = [
+        f"{data.name} {max(cell['flops'] for cell in own) / 1e9:,.0f} GFLOP"
+        for data in study.data
+        if (own := [cell for cell in cells if cell["data"] == data.name])
+    ]
+    known = {
+        "protocol": study.protocol,
+        "budget of every run": f"{study.budget} ({', '.join(flops)} at most)",
+        "seeds": _ranges(study.seeds),
+        "looks": str(study.looks),
+        "settings of all arms": settings,
+        **study.about,
+        **{
+            name: "; ".join(
+                dict.fromkeys(str(each[name]) for each in (study.about, *cells) if name in each)
+            )
+            for name in ("commit", "hardware")
+        },
+    }
+    return {name: text for name, text in known.items() if text}
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Numbers, consecutive ones as their ends: `0 to 4, 7`."""
+    ends: list[list[int]] = []
+    for seed in sorted(seeds):
+        if ends and seed == ends[-1][1] + 1:
+            ends[-1][1] = seed
+        else:
+            ends.append([seed, seed])
+    return ", ".join(f"{low} to {high}" if high > low else str(low) for low, high in ends)
+
+
+def legend(study: Study) -> str:
+    """What the columns mean, in Markdown."""
+    against = study.arms[0].name
+    return f"""\
+- Final, best: medians over seeds with bootstrap intervals (95 %); best is the generator of the look
+  with the best primary score, judged again on fresh samples. A run that ended early is the worst.
+- A12: the chance that a run of this row ends better than one of {against}; above 0.5 the row is
+  better.
+- p: Mann and Whitney's test of final scores against {against}, and, paired, Wilcoxon's over equal
+  seeds, each after Holm over the rows of a data set.
+- Collapsed: seeds that cover fewer than {COVERED:.0%} of the modes in the end, or at every look.
+- All modes after: the share of the budget until a look finds all of them covered, the median.
+- Alarms: falls of coverage or diversity that a run saw without labels, the mean.
+- Costs: medians of a run. GFLOP counts matrix products and convolutions; judging, the questions to
+  an oracle and the fit of a mixture are not in it, and only the oracle's are in the seconds."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -178,7 +234,7 @@ def _cells(row: Row) -> list[str]:
         _number(row["best_median"]), _number(row["a12"], ".2f"),
         _p(row["p"]), _p(row["p_paired"]),
         _number(row["collapsed_final"], ".0%"), _number(row["collapsed_best"], ".0%"),
-        _number(row["full_share"], ".0%"),
+        _number(row["full_share"], ".0%"), _number(row["alarms"], ".2g"),
         f"{row['generations']:,.0f}", f"{row['generator_steps']:,.0f}",
         f"{row['flops'] / 1e9:,.0f}", f"{row['cpu_seconds']:,.1f}", f"{row['seconds']:,.1f}",
     ]  # fmt: skip
@@ -215,6 +271,7 @@ def results(cells: Sequence[Cell]) -> str:
 
 def _flat(cell: Cell) -> Row:
     plain = {name: cell[name] for name in ("data", "arm", "seed", "error", *COSTS, "best_share")}
+    plain["alarms"] = len(cell.get("alarms", ()))
     for when in ("final", "best"):
         plain |= {f"{when} {name}": each for name, each in (cell[when] or {}).items()}
     return plain

@@ -31,4 +31,4 @@ def write_views(
     except UsageError as lacking:
         tell(f"There is no study.html: {lacking}")
     else:
-        write_study(folder, study, found)
+        write_study(folder, study, found, cells)

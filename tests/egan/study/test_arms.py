@@ -36,6 +36,25 @@ def test_no_arm_lacks_the_aids_of_evolution(name):
     assert any(config.environment.penalties.values())
 
 
+@pytest.mark.parametrize("name", ["gan", "pacgan-2", "unrolled-5", "minimax-alone"])
+def test_settings_of_all_arms_reach_arms_that_are_not_about_them(name):
+    config = config_of(name, {"environment": {"objective": "rsgan", "steps": 2}})
+    assert (config.environment.objective, config.environment.steps) == ("rsgan", 2)
+
+
+@pytest.mark.parametrize(("name", "penalty"), [
+    ("wgan-gp", "gradient-penalty"), ("dragan", "dragan"),
+])  # fmt: skip
+def test_penalties_are_weighed_for_images_as_published(name, penalty):
+    (arm,) = parse_arms([name])
+    digits = DataSet("digits", "digits", {}, "energy-distance", 100)
+    for data, weight in ((RING, 0.1), (digits, 10.0)):
+        found = configure(settings_of(data, arm, {}, 0)).environment.penalties
+        assert found == {"r1": 0.0, "r2": 0.0, penalty: weight}
+    (own,) = parse_arms([f"{name}[penalties.{penalty}=3]"])
+    assert configure(settings_of(digits, own, {}, 0)).environment.penalties[penalty] == 3
+
+
 @pytest.mark.parametrize("name", USUAL)
 def test_the_usual_arms_are_arms(name):
     assert name in arms
@@ -82,7 +101,9 @@ def test_settings_of_all_arms_lie_under_each_arms_own():
     (["egan[gama=1]"], "unknown setting 'gama'"),
     (["egan[lr=1]"], "the setting lr is variation.lr or environment.lr: write which"),
     (["egan", "gan", "egan"], "the arm egan is there twice"),
-    (["egan[records.judge=modes]"], "unknown setting"),
+    (["egan[records.judge=modes]"], "sets records, which is the study's: leave it out"),
+    (["egan[seed=1,2]"], r"the arm egan\[seed=1\] sets seed"),
+    (["egan[gamma=0;gamma=1]"], "has a setting twice"),
     (["nowhere.yaml"], "nowhere.yaml does not exist"),
 ])  # fmt: skip
 def test_what_is_no_arm_is_one_sentence(texts, says):

@@ -54,7 +54,7 @@ def test_rows_are_final_means_beside_published_ones():
 def test_the_table_says_whether_the_interval_holds_0():
     text = calibration(study("gan"), [cell("gan", seed, 6.3, 0.5, 0.4) for seed in range(5)])
     lines = text.splitlines()
-    assert "400,000 generations, 10 runs" in lines[2]
+    assert "published (400,000 generations)" in lines[2]
     assert lines[4].endswith("| 6.3 ± 0 | 6.3 ± 0.5 | +0 [-1.13, 1.13] | yes |")
     assert lines[5].endswith(" no |")
 
@@ -62,3 +62,13 @@ def test_the_table_says_whether_the_interval_holds_0():
 def test_without_a_protocol_or_an_arm_of_it_there_is_no_table():
     assert calibration(study("gan", protocol=""), []) == ""
     assert calibration(study("egan"), [cell("egan", 0, 8.0, 0.9, 0.1)]) == ""
+
+
+def test_runs_that_ended_early_are_told_and_an_infinite_mean_holds_nothing():
+    cells = [cell("gan", 0, 6.0, 0.98, None), cell("gan", 1, 7.0, 0.98, 0.4), cell("gan", 2)]
+    rows = published_rows(study("gan"), cells)
+    assert [(row["runs"], row["lost"]) for row in rows] == [(2, 1)] * 3
+    assert rows[2]["mean"] == math.inf
+    lines = calibration(study("gan"), cells).splitlines()
+    assert "| 2 (1 more ended early) |" in lines[4]
+    assert lines[6].endswith("| +inf | no |")

@@ -21,9 +21,10 @@ from egan.scores import applicable, classifiers
 from egan.study import compare as compare_module
 from egan.study.arms import parse_arms
 from egan.study.cells import Task, run_cell
-from egan.study.compare import compare, report
+from egan.study.compare import compare, origin, report
 from egan.study.plan import Asked, wanted
 from egan.study.records import DataSet, Folder, Part
+from egan.study.tables import facts
 from populations.errors import UsageError
 
 COMMON = {
@@ -45,7 +46,7 @@ def changed(**changes):
 
 def task(tmp_path, arm="egan", generations=12, looks=4, **changes):
     (one,) = parse_arms([arm])
-    part = Part(generations, 3.0, 1e6, 0.01)
+    part = Part(generations, 3.0, 1e6, 0.01, 0.01)
     return Task(RING, one, 0, part, looks, COMMON, tmp_path / "kept.npy", **changes)
 
 
@@ -214,7 +215,7 @@ def test_a_study_may_grow_by_seeds_arms_and_data(whole, tmp_path):
     ({"budget": "flops=egan:13"}, "another budget, flops=egan:12, not flops=egan:13"),
     ({"looks": 5}, "another looks, 4, not 5"),
     ({"common": {"networks": {"width": 8}}}, "another settings of all arms"),
-    ({"primary": "modes"}, "data set ring was another"),
+    ({"primary": "modes"}, "another primary score on ring, energy-distance, not modes"),
 ])  # fmt: skip
 def test_a_study_does_not_become_another(whole, changes, says):
     with pytest.raises(UsageError, match=says):
@@ -237,6 +238,55 @@ def test_what_cannot_be_compared_is_one_sentence_and_nothing_is_run(tmp_path, ch
         compare(path, changed(**changes))
     assert not (path / "cells.jsonl").exists()
     assert not (path / "study.json").exists()
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"looks": -3}, "looks is -3: it must be at least 1"),
+    ({"looks": 0}, "looks is 0"),
+    ({"samples": 1}, "samples is 1: it must be at least 2"),
+])  # fmt: skip
+def test_numbers_out_of_range_are_one_sentence(tmp_path, changes, says):
+    with pytest.raises(UsageError, match=says):
+        compare(tmp_path / "study", changed(**changes))
+
+
+def test_a_request_that_was_refused_leaves_a_directory_that_can_be_used(tmp_path):
+    path = tmp_path / "study"
+    with pytest.raises(UsageError, match="buys 3 generations"):
+        compare(path, changed(budget="flops=egan:3"))
+    found = compare(path, changed(arms=["gan"], seeds=[0], budget="generations=4"), jobs=1)
+    assert len(found.cells) == 1
+
+
+def test_a_study_that_goes_on_is_judged_as_before(whole):
+    old = whole.study
+    for asked, says in (
+        (Asked(primary="modes"), "another primary score on ring"),
+        (Asked(samples=7_000), "another number of samples on ring, 200"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            wanted(asked, old)
+    assert wanted(Asked(data=["ring"], arms=["lsgan"]), old).data == old.data
+
+
+def test_damaged_and_older_cells_are_run_again(whole, tmp_path):
+    folder = Folder(tmp_path)
+    first, *others = whole.folder.cells.read_text(encoding="utf-8").splitlines()
+    older = {name: each for name, each in json.loads(first).items() if name != "best_share"}
+    folder.cells.write_bytes(
+        "\n".join([json.dumps(older), "null", *others]).encode() + b"\n\xff\xfe\n"
+    )
+    assert len(folder.read_cells()) == 3
+
+
+def test_every_cell_and_the_table_say_which_version_made_it(whole, monkeypatch, tmp_path):
+    for cell in whole.cells:
+        assert cell["commit"]
+        assert "cores" in cell["hardware"]
+    cells = [whole.cells[0], {**whole.cells[1], "commit": "another"}]
+    assert facts(whole.study, cells)["commit"] == f"{cells[0]['commit']}; another"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert origin()["commit"].startswith("egan ")
 
 
 def test_a_directory_that_is_no_study_is_left_alone(tmp_path):

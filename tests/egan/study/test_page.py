@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from egan.study.comparison import comparisons
-from egan.study.page import COLUMNS, facts, table, write_study
+from egan.study.page import COLUMNS, asked, table, write_study
 
 ARMS = ["egan[gamma=0.1]", "egan", "gan", "random selection", "wgan-gp"]
 
@@ -17,7 +17,7 @@ ARMS = ["egan[gamma=0.1]", "egan", "gan", "random selection", "wgan-gp"]
 @pytest.fixture(scope="module")
 def path(made):
     folder, study, cells = made
-    return write_study(folder, study, comparisons(folder, study, cells))
+    return write_study(folder, study, comparisons(folder, study, cells), cells)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def test_it_lies_in_the_studys_directory_and_is_not_much_more_than_plotly(made, 
 
 
 def test_its_head_says_what_was_asked_and_how_it_was_run(made):
-    found = facts(made[1])
+    found = asked(made[1], made[2])
     assert found["question"] == (
         "Which of 5 arms has the best energy-distance on ring and digits, if every run has the "
         "same budget?"
     )
-    assert found["budget"] == "flops=1.2e+12"
+    assert found["budget of every run"].startswith("flops=1200000000000 (ring ")
     assert found["commit"] == "1ecce20"
     assert found["hardware"] == "2 cores, no GPU"
 

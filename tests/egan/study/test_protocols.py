@@ -74,7 +74,12 @@ def test_pacgans_toys_are_trained_as_in_its_code(name):
 
 
 def test_batches_count_packs_where_they_did():
-    for size, arm in ((2, "pacgan-2"), (3, "gan[packing=3]"), (4, "pacgan-4")):
+    for size, arm in (
+        (2, "pacgan-2"),
+        (3, "gan[packing=3]"),
+        (4, "pacgan-4"),
+        (2, "pacgan-2[gamma=0]"),
+    ):
         config = config_of("pacgan-grid", arm)
         assert config.variation.batch == config.environment.batch == 100 * size
         assert config.environment.packing == size

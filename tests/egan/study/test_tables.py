@@ -115,7 +115,7 @@ def test_stacked_images_have_all_their_thousand_modes_to_cover():
     assert row["collapsed_final"] == row["collapsed_best"] == pytest.approx(1 / 3)
     assert row["full_share"] == math.inf  # one of three has had them all
     text = markdown(whole, [row])
-    assert "scores are of 26,000 samples, those of looks of 10,000." in text
+    assert "scores are of 26,000 samples, the energy distance of 5,000 of them, those" in text
     assert "reverse-kl (lower is better)" in text
 
 
