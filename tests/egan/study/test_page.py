@@ -67,13 +67,15 @@ def test_a_row_says_what_the_table_of_statistics_says(found):
     said = places({
         **row, "median": 0.00151, "low": 0.001, "high": np.inf, "a12": 0.1875, "p": 0.0184,
         "p_paired": 0.0312, "full_share": 0.55, "collapsed_best": 1 / 6, "failed": 2,
+        "alarms": 1.5,
     })  # fmt: skip
     assert {name: place.text for name, place in said.items()} == {
         "arm": "gan", "seeds": "6 (2 lost)",
         "final, median [95 %]": "0.00151 [0.001, none]",
         "best, median": f"{row['best_median']:.3g}", "A12": "0.19", "p": "0.018",
         "p, paired": "0.031", "collapsed, final": "0%", "collapsed, best": "17%",
-        "all modes after": "55%", "generations": "5,000", "generator steps": "15,000",
+        "all modes after": "55%", "alarms": "1.5",
+        "generations": "5,000", "generator steps": "15,000",
         "GFLOP": "1,200", "CPU s": "41.2", "s": "43.0",
     }  # fmt: skip
     assert [place.value for place in said.values()][:6] == [
