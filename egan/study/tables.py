@@ -87,9 +87,13 @@ def _row(data: DataSet, arm: str, cells: Sequence[Cell]) -> Row:
         "best_median": median(settled(cell, "best", data.primary) for cell in cells),
         "a12": None, "p": None, "p_paired": None,
         **_modes(data, cells),
-        "alarms": sum(len(cell.get("alarms", ())) for cell in cells) / len(cells),
+        "alarms": _mean([len(cell["alarms"]) for cell in cells if "alarms" in cell]),
         **{name: median(cell[name] for cell in cells) for name in COSTS},
     }  # fmt: skip
+
+
+def _mean(found: Sequence[float]) -> float | None:
+    return sum(found) / len(found) if found else None
 
 
 def _compare(rows: list[Row], found: dict[str, dict[int, Cell]], data: DataSet) -> None:
@@ -271,7 +275,7 @@ def results(cells: Sequence[Cell]) -> str:
 
 def _flat(cell: Cell) -> Row:
     plain = {name: cell[name] for name in ("data", "arm", "seed", "error", *COSTS, "best_share")}
-    plain["alarms"] = len(cell.get("alarms", ()))
+    plain["alarms"] = len(cell["alarms"]) if "alarms" in cell else None
     for when in ("final", "best"):
         plain |= {f"{when} {name}": each for name, each in (cell[when] or {}).items()}
     return plain

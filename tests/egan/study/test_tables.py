@@ -3,13 +3,14 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
 from egan.study.arms import Arm
 from egan.study.budgets import Budget
 from egan.study.records import DataSet, Study
-from egan.study.tables import markdown, results, summary
+from egan.study.tables import facts, markdown, results, summary
 
 RING = DataSet("ring", "ring", {}, "energy-distance", 100)
 COSTS = {"generations": 10, "generator_steps": 30.0, "flops": 2e9, "cpu_seconds": 1.5, "seconds": 2}
@@ -140,6 +141,22 @@ def test_markdown_shows_never_and_worst_in_words():
     assert "| gan | 1 | 0.25 | 0.125 | 1.00 | 1.0000 |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_alarms_are_the_mean_of_the_runs_that_looked_for_them():
+    cells = [cell("egan", 0, 1.0, alarms=[300, 900]), cell("egan", 1, 1.0, alarms=[])]
+    assert rows_of(*cells, cell("egan", 2, 1.0))["egan"]["alarms"] == 1.0
+    assert rows_of(cell("egan", 2, 1.0))["egan"]["alarms"] is None
+
+
+def test_what_was_asked_is_said_with_seeds_as_ranges_and_settings_by_name():
+    whole = replace(study("egan"), seeds=[0, 1, 2, 7, 100, 101], common={"networks": {"width": 8}})
+    found = facts(whole, [cell("egan", 0, 1.0, commit="abc"), cell("egan", 1, 1.0, commit="def")])
+    assert found["seeds"] == "0 to 2, 7, 100 to 101"
+    assert found["settings of all arms"] == "networks.width = 8"
+    assert found["budget of every run"] == "flops=2000000000 (ring 2 GFLOP at most)"
+    assert found["commit"] == "abc; def"
+    assert "protocol" not in found
 
 
 def test_results_have_a_line_for_every_cell():
