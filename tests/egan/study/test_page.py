@@ -90,7 +90,7 @@ def test_what_a_row_does_not_know_it_says_and_sorts_last(found):
     unknown = {name: place.text for name, place in said.items() if place.value is None}
     assert unknown == {
         "final, median [95 %]": "none", "best, median": "none", "A12": "–", "p": "–",
-        "p, paired": "–", "all modes after": "never",
+        "p, paired": "–", "all modes after": "never", "alarms": "–",
     }  # fmt: skip
     alone = places({**row, "median": 2.0, "low": np.nan, "high": np.nan})
     assert alone["final, median [95 %]"] == ("2", 2.0)
