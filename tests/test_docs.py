@@ -1,6 +1,7 @@
 """What the documentation shows runs as it is shown."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
 from egan.data import Table, data_sets, images
+from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,6 +75,18 @@ def blank(monkeypatch):
 
     monkeypatch.setattr(images, "mnist", mnist)
     monkeypatch.setitem(data_sets, "mnist", mnist)
+
+
+STUDY = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^egan (compare[^#\n]*)", STUDY, re.MULTILINE))
+def test_studies_of_the_tutorial_can_be_asked_for(command):
+    verb, given = parse(shlex.split(command))
+    assert verb == "compare"
+    assert given.out == "studies/judging"
+    if given.get("arms"):
+        assert parse_arms(given.arms)
 
 
 COMMANDS = re.findall(r"^egan (evolve[^#\n]*)", README, re.MULTILINE)
