@@ -106,7 +106,7 @@ def _advance_flops(state: State, world: World) -> Fraction:
 def _watch_flops(state: State, world: World) -> Fraction:
     """A generation's share in the operations of a measurement, where it may change the run."""
     settings = world.config.population
-    if settings.on_collapse == "warn":
+    if settings.on_collapse == "warn" or world.aside is None:  # found now, once in a run
         return Fraction(0)
     with Counter() as counter:
         measured(state.population[0], world, state.generation)

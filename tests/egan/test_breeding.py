@@ -407,7 +407,7 @@ def test_a_diversity_that_is_no_scalar_is_one_sentence(make):
 
 def test_without_quality_and_gradient_judging_asks_no_discriminator(make):
     costs = []
-    for fitness in ({}, {"quality": "none", "diversity": "energy-distance", "gamma": 1.0}):
+    for fitness in ({}, {"quality": "none", "diversity": "pairwise", "gamma": 1.0}):
         world, state = make({"fitness": fitness})
         costs.append(generation_flops(state, world))
     assert costs[1] < 0.7 * costs[0]

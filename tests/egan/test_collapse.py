@@ -453,7 +453,9 @@ def test_what_is_measured_counts_at_its_share_where_it_may_change_the_run(make):
     game = world.plan.game
     with Counter() as forward, torch.no_grad():
         game.generate(game.draw(SAMPLES, keyed(0, 0, "any")))
-    assert [count - counts[0] for count in counts[1:]] == [forward.total, forward.total // 4]
+    both = 2 * 2 * SAMPLES**2 * (2 + 2)  # distances of fakes to real samples, and to fakes
+    whole = forward.total + both
+    assert [count - counts[0] for count in counts[1:]] == [whole, whole // 4]
 
 
 def test_data_without_neighbourhoods_are_not_watched_or_refused(make):
