@@ -55,13 +55,13 @@ def random(
     if ratio < 1:
         raise UsageError(f"data_options.ratio is {ratio}: it must be at least 1.")
     draw = keyed(seed, 0, "centres")
-    centres = torch.empty(0, dimensions)
-    for _ in range(1000 * modes):
+    centres, misses = torch.empty(0, dimensions), 0
+    while len(centres) < modes and misses < 1000:
         new = torch.rand(1, dimensions, generator=draw) * 3 - 1.5
         if not len(centres) or torch.cdist(centres, new).min() > 12 * deviation:
-            centres = torch.cat([centres, new])
-        if len(centres) == modes:
-            break
+            centres, misses = torch.cat([centres, new]), 0
+        else:
+            misses += 1
     if len(centres) < modes:
         raise UsageError(f"{modes} modes of deviation {deviation} do not fit into the square.")
     weights = torch.logspace(0, math.log10(ratio), modes)

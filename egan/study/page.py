@@ -168,8 +168,8 @@ COLUMNS = {
         f"Share of seeds that cover fewer than {COVERED:.0%} of the modes in the end.",
         _number("collapsed_final", "{:.0%}"), modes=True,
     ),
-    "collapsed, best": Column(
-        "Share of seeds that cover so few even at their best look.",
+    "collapsed, at every look": Column(
+        "Share of seeds that cover so few even at the look that found most.",
         _number("collapsed_best", "{:.0%}"), modes=True,
     ),
     "all modes after": Column(

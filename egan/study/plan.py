@@ -73,7 +73,7 @@ def wanted(asked: Asked, old: Study | None) -> Study:
     data = [each for text in asked.data or () for each in _data_sets(text, asked)]
     if old is not None:
         _check_scores(asked, old)
-        data = [_as_before(each, asked, old) for each in data]
+        data = [_as_before(each, old) for each in data]
     _check_folder(asked, [*data, *(old.data if old else ())])
     arms = parse_arms(asked.arms or (() if old else USUAL))
     if protocol:
@@ -102,7 +102,7 @@ def _check_scores(asked: Asked, old: Study) -> None:
                 )
 
 
-def _as_before(data: DataSet, asked: Asked, old: Study) -> DataSet:
+def _as_before(data: DataSet, old: Study) -> DataSet:
     """A data set that the study has is judged as it was."""
     before = next((each for each in old.data if each.name == data.name), data)
     return data._replace(primary=before.primary, samples=before.samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -125,9 +125,7 @@ def _modes(data: DataSet, cells: Sequence[Cell]) -> Row:
     return {
         "collapsed_final": share(value(cell, "final", "modes") for cell in cells),
         "collapsed_best": share(most_modes(cell) for cell in cells),
-        "full_share": median(
-            first_share(cell, lambda look: look["modes"] >= full) for cell in cells
-        ),
+        "full_share": median(full_share(cell, full) for cell in cells),
     }
 
 
@@ -136,12 +134,10 @@ def most_modes(cell: Cell) -> float:
     return max((look["scores"].get("modes") or 0.0 for look in cell["looks"]), default=0.0)
 
 
-def first_share(cell: Cell, reached: Callable[[dict[str, float]], bool]) -> float:
-    """The share of the budget at the first look that reached something; inf where none did."""
-    for look in cell["looks"]:
-        if all(each is not None for each in look["scores"].values()) and reached(look["scores"]):
-            return float(look["share"])
-    return math.inf
+def full_share(cell: Cell, full: float) -> float:
+    """The share of the budget at the first look that found all modes; inf where none did."""
+    found = (look["share"] for look in cell["looks"] if (look["scores"]["modes"] or 0) >= full)
+    return float(next(found, math.inf))
 
 
 def markdown(study: Study, rows: Sequence[Row]) -> str:
