@@ -169,7 +169,7 @@ def _collapses(alarms: Sequence[int], revivals: int, directory: Directory) -> li
     more = f" and {len(alarms) - SHOWN:,} more" if len(alarms) > SHOWN else ""
     back = f" ({revivals:,} undone)" if revivals else ""
     return [
-        f"The population collapsed at generation {shown}{more}{back}.",
+        f"There was an alarm of a collapse at generation {shown}{more}{back}.",
         f"The generator that covered most of the data, that of generation "
         f"{exported(directory, 'refuge').generation:,}, is kept: --which refuge.",
     ]

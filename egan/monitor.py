@@ -72,7 +72,7 @@ def alarm(row: Row) -> str:
         for name in ("coverage", "diversity")
     )
     then = f"; back to generation {watch['revived']:,}" if "revived" in watch else ""
-    return f"Collapse at generation {row['generation']:,}: {figures}{then}."
+    return f"Alarm of a collapse at generation {row['generation']:,}: {figures}{then}."
 
 
 def _fitness(individuals: list[Individual]) -> dict[str, float]:

@@ -182,7 +182,7 @@ def test_a_row_has_what_was_measured_and_what_it_was_compared_with(make, told):
     }  # fmt: skip
     assert [alarm(row) for row in rows[:5]] == [""] * 5
     assert alarm(rows[5]) == (
-        "Collapse at generation 6: coverage 0.10 after 0.80, diversity 1.00 after 0.90."
+        "Alarm of a collapse at generation 6: coverage 0.10 after 0.80, diversity 1.00 after 0.90."
     )
 
 
@@ -328,7 +328,8 @@ def test_a_run_on_disk_tells_of_collapses_and_may_be_stopped_anywhere(
     )
     shown = ", ".join(map(str, expected))
     assert paragraph(whole, outcome.world.data).endswith(
-        f"The population collapsed at generation {shown}{undone}. The generator that covered most "
+        f"There was an alarm of a collapse at generation {shown}{undone}. "
+        "The generator that covered most "
         "of the data, that of generation 6, is kept: --which refuge."
     )
 
