@@ -139,9 +139,41 @@ def _fixed_key(each: Any) -> Hashable:
 def built(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """A list of operations compiled by Inductor for inputs like these.
 
+    On a CPU, the same list is compiled once a process: the next run finds it. On a GPU it would
+    keep the memory of graphs that nobody replays any more.
+
     Raises:
         UsageError: Inductor does not work here.
     """
+    if inputs[0].device.type == "cuda":
+        return _compiled(graph, inputs)
+    key = _list_key(graph, inputs)
+    if key not in _BUILT:
+        _BUILT[key] = _compiled(graph, inputs)
+    return _BUILT[key]
+
+
+_BUILT: dict[Hashable, Callable[..., Sequence[Tensor]]] = {}
+
+
+def _list_key(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Hashable:
+    """A list's text, what it takes for constant, and all else that Inductor's code depends on."""
+    constants = [getattr(graph, node.target) for node in graph.graph.find_nodes(op="get_attr")]
+    return (
+        graph.code, torch.get_num_threads(),
+        *[(each.shape, each.stride(), each.dtype) for each in (*constants, *inputs)],
+        *map(_bytes, constants),
+    )  # fmt: skip
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    plain: bytes = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return plain
+
+
+def _compiled(
+    graph: torch.fx.GraphModule, inputs: Sequence[Tensor]
+) -> Callable[..., Sequence[Tensor]]:
     cuda = inputs[0].device.type == "cuda"
     # What networks draw at random stays what it is without compilation.
     options = {"fallback_random": True, "triton.cudagraphs": cuda}

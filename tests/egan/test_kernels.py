@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from egan import kernels
@@ -280,6 +281,7 @@ def test_a_machine_without_a_compiler_says_what_is_missing(make, monkeypatch):
         raise RuntimeError("no working C++ compiler found\nat all")
 
     monkeypatch.setattr(torch._inductor, "compile", fail)
+    monkeypatch.setattr(kernels, "_BUILT", {})
     with pytest.raises(UsageError) as error:
         next(evolve(state, world, 1))
     assert str(error.value) == (
@@ -287,6 +289,33 @@ def test_a_machine_without_a_compiler_says_what_is_missing(make, monkeypatch):
         "working C++ compiler found (it needs a C++ compiler); execution.engine = 'shared' needs "
         "none."
     )
+
+
+@pytest.mark.inductor
+def test_equal_lists_are_compiled_once_a_process_and_no_others(monkeypatch):
+    def listed(constant, scale):
+        fixed = torch.tensor(constant)
+        return make_fx(lambda x: [(x + fixed) * scale])(torch.ones(2))
+
+    compiled = []
+    monkeypatch.setattr(
+        torch._inductor, "compile", lambda graph, *_, **__: compiled.append(graph) or graph
+    )
+    monkeypatch.setattr(kernels, "_BUILT", {})
+    counts = []
+    for constant, scale, samples in (
+        ([1.0, 2.0], 3.0, torch.ones(2)),
+        ([1.0, 2.0], 3.0, torch.zeros(2)),  # equal but for what goes in
+        ([1.0, 9.0], 3.0, torch.ones(2)),
+        ([1.0, 2.0], 4.0, torch.ones(2)),
+        ([1.0, 2.0], 3.0, torch.ones(5, 2)),
+        ([[1.0, 2.0]], 3.0, torch.ones(2)),
+        ([1, 2], 3.0, torch.ones(2)),
+    ):
+        made = kernels.built(listed(constant, scale), [samples])(samples)
+        torch.testing.assert_close(made[0], (samples + torch.tensor(constant)) * scale)
+        counts.append(len(compiled))
+    assert counts == [1, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_compiled_generation_is_counted_as_a_shared_one(make):
