@@ -286,7 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--measurements", type=int, default=400, help="of each fixed generator")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm")
-    parser.add_argument("--generations", type=int, default=1_500, help="of each run")
+    parser.add_argument("--generations", type=int, default=5_000, help="of each run")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of finished cases")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

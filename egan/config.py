@@ -66,7 +66,7 @@ class Population(Settings, group="population"):
     """Share of the highest coverage of the data so far, or diversity of samples, below which the
     population counts as collapsed, if noise does not explain the fall."""
     collapse_every: int = setting(100, low=0)
-    """Generations between measurements of both, on 512 samples; 0: none."""
+    """Generations between measurements of both, on 1,000 samples; 0: none."""
     on_collapse: Literal["warn", "stop", "revive"] = "warn"
     """At an alarm, warn; or also stop; or also revive: population and discriminator go back to what
     they were at the best coverage, up to three times to each best."""

@@ -138,16 +138,16 @@ def coverage(fake: Tensor, real: Tensor) -> Tensor:
     return covered.to(fake.dtype).mean() + zero(fake)
 
 
-def radii(real: Tensor) -> Tensor:
-    """Distance of each of n samples to its 5th nearest other one, (n,), float64.
+def radii(real: Tensor, nearest: int = NEAREST) -> Tensor:
+    """Distance of each of n samples to its `nearest`-th nearest other one, (n,), float64.
 
     Raises:
         ValueError: there are too few.
     """
-    if len(real) <= NEAREST:
-        raise ValueError(f"coverage needs more than {NEAREST} real samples")
+    if len(real) <= nearest:
+        raise ValueError(f"coverage needs more than {nearest} real samples")
     # The nearest of a sample's neighbours is itself.
-    return distances(real, real).topk(NEAREST + 1, dim=1, largest=False).values[:, -1]
+    return distances(real, real).topk(nearest + 1, dim=1, largest=False).values[:, -1]
 
 
 def distances(left: Tensor, right: Tensor) -> Tensor:

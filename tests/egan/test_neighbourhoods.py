@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from egan.data import Table, make_data
-from egan.fitness import coverage
 from egan.neighbourhoods import SAMPLES, measure, set_aside
 from populations.randomness import generator
 
@@ -20,7 +19,7 @@ def draw(count, seed, dimensions=2):
 
 def by_hand(fake, real):
     """Coverage and relative mean distance, pair by pair."""
-    radii = [sorted(math.dist(x, y) for y in real)[5] for x in real]
+    radii = [sorted(math.dist(x, y) for y in real)[20] for x in real]
     covered = [min(math.dist(x, y) for y in fake) <= r for x, r in zip(real, radii, strict=True)]
     means = [
         statistics.fmean(math.dist(x, y) for i, x in enumerate(rows) for y in rows[:i])
@@ -37,7 +36,7 @@ def jackknifed(values):
 
 def test_both_figures_and_their_errors_are_those_of_leaving_out_one_fake_after_the_other():
     real = set_aside(Table("own", draw(40, 0)), seed=3)
-    fake = 0.7 * draw(12, 1)
+    fake = 1 + 0.7 * draw(12, 1)
     found, plain = measure(fake, real), real.real.tolist()
     whole = by_hand(fake.tolist(), plain)
     without = [by_hand(fake[torch.arange(12) != i].tolist(), plain) for i in range(12)]
@@ -45,10 +44,9 @@ def test_both_figures_and_their_errors_are_those_of_leaving_out_one_fake_after_t
                                  strict=True):  # fmt: skip
         assert found[name] == pytest.approx((value, jackknifed(left)), rel=1e-5)
         assert found[name].error > 0.01
-    assert found["coverage"].value == pytest.approx(coverage(fake, real.real).item())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
 def test_the_error_is_that_of_repeated_measurements_and_not_that_of_independent_hits(share):
     aside, found = set_aside(RING, seed=0), []
     for seed in range(60):
@@ -96,5 +94,5 @@ def test_what_is_set_aside_is_different_and_keyed_on_the_seed():
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.shape == (SAMPLES, 2)
-    assert set_aside(Table("own", rows[:5]), seed=0) is None
-    assert len(set_aside(Table("own", rows[:6]), seed=0).real) == 6
+    assert set_aside(Table("own", rows[:20]), seed=0) is None
+    assert len(set_aside(Table("own", rows[:21]), seed=0).real) == 21
