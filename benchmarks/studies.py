@@ -18,6 +18,30 @@ BASELINES = (
     "gan", "minimax-alone", "least-squares-alone", "rsgan", "dragan", "wgan-gp", "pacgan-2",
 )  # fmt: skip
 
+# What the search varies, of evolution judged by kernel distance, of the control and of baselines.
+LABEL_FREE = "quality=none; diversity=kernel-distance; gamma=1; lazy=4"
+FIVE = "mutations=[minimax,heuristic,least-squares,wasserstein,forward-kl]"
+SEARCHED = [
+    *[f"egan[{LABEL_FREE}{own}]" for own in (
+        "", "; fitness.samples=64", "; mixture=8", "; packing=2", f"; {FIVE}",
+        "; mutations=[minimax,least-squares]", "; variation.steps=3", "; choice=random; children=2",
+    )],
+    "egan[quality=none; diversity=energy-distance; gamma=1; lazy=4]",
+    "egan[quality=none; diversity=kernel-distance; gamma=1; penalties.r1=0; penalties.r2=0]",
+    *[f"random-mutation[{own}]" for own in (
+        "lazy=1", "lazy=4", "lazy=4; mixture=8", "lazy=4; packing=2", f"lazy=4; {FIVE}",
+        "lazy=4; mutations=[minimax,least-squares]", "lazy=4; variation.steps=3",
+        "penalties.r1=0; penalties.r2=0",
+    )],
+    "random-selection[lazy=4]", "random-selection[lazy=4; mixture=8]",
+    *[f"minimax-alone[{own}]" for own in (
+        "lazy=4", "lazy=4; mixture=8", "lazy=4; packing=2", "lazy=4; variation.steps=3",
+        "penalties.r1=0; penalties.r2=0",
+    )],
+    "gan[lazy=4]", "gan[lazy=4; mixture=8]", "rsgan[lazy=4]",
+    "pacgan-2[lazy=4]", "pacgan-2[lazy=4; mixture=8]",
+]  # fmt: skip
+
 STUDIES: dict[str, Asked] = {
     # The project's non-saturating GAN beside the published one.
     "pacgan-ring": Asked(
@@ -35,6 +59,11 @@ STUDIES: dict[str, Asked] = {
     "grid": Asked(
         data=["grid"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:3000",
         looks=10, common={"execution": {"engine": "compiled"}},
+    ),
+    # Ten configurations each of evolution, of the random control and of gradient-only training.
+    "search": Asked(
+        data=["ring", "random"], arms=SEARCHED, seeds=range(100, 103), budget="flops=egan:1000",
+        looks=5, common={"execution": {"engine": "compiled"}},
     ),
     # How much could the best judge gain, with these children and with others?
     "ceiling": Asked(
