@@ -28,8 +28,9 @@ SEARCHED = [
     )],
     "egan[quality=none; diversity=energy-distance; gamma=1; lazy=4]",
     "egan[quality=none; diversity=kernel-distance; gamma=1; penalties.r1=0; penalties.r2=0]",
+    "random-mutation",
     *[f"random-mutation[{own}]" for own in (
-        "lazy=1", "lazy=4", "lazy=4; mixture=8", "lazy=4; packing=2", f"lazy=4; {FIVE}",
+        "lazy=4", "lazy=4; mixture=8", "lazy=4; packing=2", f"lazy=4; {FIVE}",
         "lazy=4; mutations=[minimax,least-squares]", "lazy=4; variation.steps=3",
         "penalties.r1=0; penalties.r2=0",
     )],
@@ -62,8 +63,8 @@ STUDIES: dict[str, Asked] = {
     ),
     # Ten configurations each of evolution, of the random control and of gradient-only training.
     "search": Asked(
-        data=["ring", "random"], arms=SEARCHED, seeds=range(100, 103), budget="flops=egan:1000",
-        looks=5, common={"execution": {"engine": "compiled"}},
+        data=["ring", "random"], arms=SEARCHED, seeds=range(100, 103),
+        budget="flops=random-mutation:1950", looks=5, common={"execution": {"engine": "compiled"}},
     ),
     # How much could the best judge gain, with these children and with others?
     "ceiling": Asked(
