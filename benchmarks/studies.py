@@ -66,6 +66,15 @@ STUDIES: dict[str, Asked] = {
         data=["ring", "random"], arms=SEARCHED, seeds=range(100, 103),
         budget="flops=random-mutation:1950", looks=5, common={"execution": {"engine": "compiled"}},
     ),
+    "search-digits": Asked(
+        data=["stacked-digits"], arms=SEARCHED, seeds=range(100, 102),
+        budget="flops=random-mutation:600", looks=5,
+    ),
+    # Does evolution pay on images?
+    "stacked-digits": Asked(
+        data=["stacked-digits"], arms=[*EVOLUTION, *BASELINES], seeds=range(10),
+        budget="flops=gan:600", looks=5,
+    ),
     # How much could the best judge gain, with these children and with others?
     "ceiling": Asked(
         data=["ring", "random"],
