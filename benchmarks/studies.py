@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -77,6 +78,12 @@ STUDIES: dict[str, Asked] = {
     "stacked-digits": Asked(
         data=["stacked-digits"], arms=[*EVOLUTION, *BASELINES], seeds=range(10),
         budget="flops=gan:600", looks=5,
+    ),
+    "stacked-mnist": Asked(
+        data=["stacked-mnist"],
+        arms=[*EVOLUTION, "gan", "minimax-alone", "rsgan", "pacgan-2", "pacgan-4"],
+        seeds=range(10), budget="flops=gan:120", looks=1, samples=2_000,
+        common={"networks": {"name": "convolutional", "width": 16}},
     ),
     # Ten configurations each of evolution, of the random control and of gradient-only training,
     # and the best of each again, on seeds that nobody has chosen by.
@@ -151,6 +158,7 @@ def main() -> None:
     """Run what is missing of the studies that are named, and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(STUDIES))
+    parser.add_argument("--data-dir", help="folder with MNIST's files, for stacked MNIST")
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the studies lie")
     arguments = parser.parse_args()
@@ -160,7 +168,7 @@ def main() -> None:
         print(overview(arguments.out))
     for name in arguments.names:
         about = {"command": f"python -m benchmarks.studies {name}"}
-        asked, out = STUDIES[name], arguments.out / name
+        asked, out = replace(STUDIES[name], data_dir=arguments.data_dir), arguments.out / name
         found = compare(out, asked, jobs=arguments.jobs, about=about, progress=True, tell=print)
         print(f"\n{found.table()}\n")
 
