@@ -72,7 +72,7 @@ STUDIES: dict[str, Asked] = {
         looks=5, common=COMPILED,
     ),
     "grid": Asked(
-        data=["grid"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:1000",
+        data=["grid"], arms=[*EVOLUTION, *BASELINES], seeds=range(20), budget="flops=egan:600",
         looks=5, common=COMPILED,
     ),
     "stacked-digits": Asked(
@@ -96,8 +96,8 @@ STUDIES: dict[str, Asked] = {
         looks=5,
     ),
     "confirm": Asked(
-        data=["ring", "random"], arms=FOUND, seeds=range(20), budget="flops=random-mutation:1950",
-        looks=2, common=COMPILED,
+        data=["random"], arms=FOUND, seeds=range(20), budget="flops=random-mutation:1950", looks=2,
+        common=COMPILED,
     ),
     "confirm-digits": Asked(
         data=["stacked-digits"], arms=FOUND, seeds=range(10), budget="flops=random-mutation:600",
