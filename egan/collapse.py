@@ -5,10 +5,11 @@ run begins: their coverage and their diversity (`neighbourhoods.measure`). There
 one of them lies below a share of the highest so far, and below the highest by more than the noise
 of both measurements explains:
 
-    highest - now > z * sqrt((error of the highest)^2 + (error of now)^2)
+    highest - now > z * sqrt(2) * the larger of both errors
 
-z is such that a generator which does not change raises a false alarm with a chance of at most
-`RISK` in all m measurements of a run: with two figures and m (m - 1) / 2 pairs of measurements,
+The larger, since a figure that is low by chance is given too small an error. z is such that a
+generator which does not change raises a false alarm with a chance of at most `RISK` in all m
+measurements of a run: with two figures and m (m - 1) / 2 pairs of measurements,
 1 - Phi(z) = RISK / (m (m - 1)) (Bonferroni). Generators do change, and the share says how much they
 may. The alarm stands until both figures have come back to their shares; only then another can be
 raised.
@@ -83,7 +84,7 @@ def fell(peaks: Figures, found: Figures, config: Config) -> bool:
 
 
 def _is_lost(peak: Estimate, now: Estimate, config: Config) -> bool:
-    noise = threshold(config) * math.hypot(peak.error, now.error)
+    noise = threshold(config) * math.sqrt(2) * max(peak.error, now.error)
     return now.value < config.population.collapse * peak.value and peak.value - now.value > noise
 
 
