@@ -103,10 +103,10 @@ STUDIES: dict[str, Asked] = {
         data=["stacked-digits"], arms=FOUND, seeds=range(10), budget="flops=random-mutation:600",
         looks=2,
     ),
-    # How much could the best judge gain, if it cost nothing?
-    "ceiling": Asked(
-        data=["ring", "random"], arms=["oracle", "random-selection", "random-mutation"],
-        seeds=range(100, 105), budget="flops=random-selection:600", looks=2, common=COMPILED,
+    # What is judging worth where it costs nothing?
+    "judging": Asked(
+        data=["random", "stacked-digits"], arms=["egan", "random-selection"], seeds=range(10),
+        budget="generations=360", looks=1,
     ),
 }  # fmt: skip
 
