@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -291,7 +292,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     wanted = cases(arguments.measurements, arguments.seeds, arguments.generations)
-    rows = run_all(wanted, arguments.out, COMMAND)
+    rows = run_all(wanted, arguments.out, " ".join([COMMAND, *sys.argv[1:]]))
     for each in (noise_table, power_table, run_table):
         print(f"\n{each.__doc__}\n\n{each(rows)}")
     print(json.dumps(summary(rows)))

@@ -17,9 +17,10 @@ from egan.data import Data, Table
 from egan.engines import engines
 from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
-from egan.fitness import NEAREST, SEEN, qualities
+from egan.fitness import SEEN, qualities
 from egan.fitness import diversity as flatness
 from egan.losses import SAME, Objective, objectives, value
+from egan.neighbourhoods import NEIGHBOURS
 from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
@@ -197,8 +198,8 @@ def check_collapse(world: World) -> None:
         raise UsageError(f"{answer}: population.collapse_every must be above 0.")
     if world.aside is None:
         raise UsageError(
-            f"{answer}, which reads how many neighbourhoods of {NEAREST} real samples are covered: "
-            f"the data must have more than {NEAREST} different samples."
+            f"{answer}, which reads how many neighbourhoods of {NEIGHBOURS} real samples are "
+            f"covered: the data must have more than {NEIGHBOURS} different samples."
         )
 
 

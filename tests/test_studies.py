@@ -1,6 +1,9 @@
 """The project's own studies can be asked for, and the README says what the recorded ones say."""
 
+import json
+import shutil
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -32,3 +35,21 @@ def test_the_overview_agrees_with_the_table_of_a_study():
         star = "*" if row["p"] < 0.05 else ""
         assert shown[row["arm"]] == f"{row['median']:.3g} ({row['a12']:.2f}{star})"
     assert {"*)" in each for each in shown.values()} == {True, False}
+
+
+def test_the_overview_reads_the_seeds_that_all_arms_have(tmp_path):
+    shutil.copytree(FOLDER / "ring", tmp_path / "ring", ignore=shutil.ignore_patterns("samples"))
+    cells = tmp_path / "ring" / "cells.jsonl"
+    whole = cells.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [json.loads(line) for line in whole[:-3]]
+    cells.write_text("".join(whole[:-3]), encoding="utf-8")
+    assert len(kept) == 197
+    head, _, egan = overview(tmp_path).splitlines()[:3]
+    assert head == "| arm | ring, 19 seeds |"
+    seeds = {each["seed"] for each in kept} - {each["seed"] for each in map(json.loads, whole[-3:])}
+    finals = [
+        each["final"]["energy-distance"]
+        for each in kept
+        if each["arm"] == "egan" and each["seed"] in seeds
+    ]
+    assert egan == f"| egan | {median(finals):.3g} |"

@@ -38,7 +38,7 @@ class Price(NamedTuple):
     Attributes:
         generations: 1.
         generator_steps: optimiser steps of generators, all children's.
-        flops: counted operations, judges left out.
+        flops: counted operations, children's judging among them; looks are not.
         cpu_seconds: of all threads, measured before the start.
         seconds: likewise.
     """

@@ -199,7 +199,7 @@ class Watch:
             self.best = merit, _lasting(state), share
 
     def costs(self) -> dict[str, float]:
-        """What the run took so far, judging left out."""
+        """What the run took so far, looks left out."""
         done = self.last.generation if self.last else 0
         cpu, wall = self.spent
         return {

@@ -117,7 +117,7 @@ def _run(folder: Folder, study: Study, jobs: int, progress: bool, tell: Tell) ->
     seconds = sum(task.part.generations * task.part.seconds for task in tasks) / jobs
     tell(
         f"{len(tasks)} of {len(study.whole())} cells to run on {jobs} processes: "
-        f"about {clock(seconds)}, judging left out."
+        f"about {clock(seconds)}, looks left out."
     )
     work = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
         joblib.delayed(run_cell)(task) for task in tasks

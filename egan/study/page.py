@@ -186,7 +186,7 @@ COLUMNS = {
         _number("generator_steps", "{:,.0f}"),
     ),
     "GFLOP": Column(
-        "Counted floating-point operations of a run, judges left out, in thousand millions.",
+        "Counted floating-point operations of a run, looks left out, in thousand millions.",
         lambda row: Place(f"{row['flops'] / 1e9:,.0f}", row["flops"]),
     ),
     "CPU s": Column("CPU seconds of a run.", _number("cpu_seconds", "{:,.1f}")),

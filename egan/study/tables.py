@@ -216,8 +216,9 @@ def legend(study: Study) -> str:
 - Collapsed: seeds that cover fewer than {COVERED:.0%} of the modes in the end, or at every look.
 - All modes after: the share of the budget until a look finds all of them covered, the median.
 - Alarms: falls of coverage or diversity that a run saw without labels, the mean.
-- Costs: medians of a run. GFLOP counts matrix products and convolutions; judging, the questions to
-  an oracle and the fit of a mixture are not in it, and only the oracle's are in the seconds."""
+- Costs: medians of a run. GFLOP counts matrix products and convolutions, children's judging among
+  them; looks, the questions to an oracle and the fit of a mixture are not in it, and only the
+  oracle's are in the seconds."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -460,12 +460,12 @@ def test_what_is_measured_counts_at_its_share_where_it_may_change_the_run(make):
 
 
 def test_data_without_neighbourhoods_are_not_watched_or_refused(make):
-    few = torch.randn(5, 2).repeat(100, 1)
+    few = torch.randn(20, 2).repeat(25, 1)
     with pytest.raises(UsageError) as error:
         make(REVIVE, source=few)
     assert str(error.value) == (
-        "population.on_collapse is 'revive', which reads how many neighbourhoods of 5 real samples "
-        "are covered: the data must have more than 5 different samples."
+        "population.on_collapse is 'revive', which reads how many neighbourhoods of 20 real "
+        "samples are covered: the data must have more than 20 different samples."
     )
     world, state = make({"population": {"collapse_every": 1}}, source=few)
     assert watched(replace(state, generation=1), world)[1] == {}
