@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -50,7 +50,7 @@ def _of_data(study: Study, data: DataSet, cells: Sequence[Cell]) -> list[Row]:
     }
     rows = [_row(data, name, list(own.values())) for name, own in found.items() if own]
     if rows and rows[0]["arm"] == study.arms[0].name:
-        _compare(rows, found, data)
+        compare_with_first(rows, found, data)
     return rows
 
 
@@ -96,8 +96,16 @@ def _mean(found: Sequence[float]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _compare(rows: list[Row], found: dict[str, dict[int, Cell]], data: DataSet) -> None:
-    """Fill in what tests against the first arm say."""
+def compare_with_first(
+    rows: list[Row], found: Mapping[str, Mapping[int, Cell]], data: DataSet
+) -> None:
+    """Fill in `a12`, `p` and `p_paired` of every row after the first, whose arm it is set against.
+
+    Args:
+        rows: one an arm.
+        found: the cells of each arm, by seed.
+        data: by whose primary score arms are compared.
+    """
     first, others = found[rows[0]["arm"]], rows[1:]
     tests = []
     for row in others:
