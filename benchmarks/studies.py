@@ -16,6 +16,7 @@ from egan.study.compare import compare
 from egan.study.plan import Asked
 from egan.study.records import Cell, DataSet, Folder
 from egan.study.tables import Row, compare_with_first, settled, table
+from populations.errors import UsageError
 
 FOLDER = Path(__file__).parent / "results" / "studies"
 EVOLUTION = ("egan", "random-selection", "random-mutation")
@@ -164,7 +165,10 @@ def main() -> None:
     for name in arguments.names:
         about = {"command": f"python -m benchmarks.studies {name}"}
         asked, out = replace(STUDIES[name], data_dir=arguments.data_dir), arguments.out / name
-        found = compare(out, asked, jobs=arguments.jobs, about=about, progress=True, tell=print)
+        try:
+            found = compare(out, asked, jobs=arguments.jobs, about=about, progress=True, tell=print)
+        except UsageError as error:
+            parser.error(str(error))
         print(f"\n{found.table()}\n")
 
 

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from benchmarks.studies import FOLDER, STUDIES, overview
+from benchmarks.studies import FOLDER, STUDIES, main, overview
 from egan.study.plan import wanted
 from egan.study.records import Folder
 from egan.study.tables import summary
@@ -19,6 +20,22 @@ README = Path(__file__).parent.parent / "README.md"
 def test_every_study_of_the_project_can_be_asked_for(name):
     study = wanted(STUDIES[name], None)
     assert len(study.whole()) == len(study.data) * len(study.arms) * len(study.seeds) > 0
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["rign"], "no study is called rign: valid are pacgan-ring, ring"),
+    (["stacked-mnist", "--data-dir", "nowhere"], "nowhere"),
+    (["ring", "--data-dir", "nowhere"], "data_dir is an option of none of these data sets: ring"),
+])  # fmt: skip
+def test_a_wrong_request_is_one_sentence_and_nothing_is_lost(
+    words, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["studies", *words, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_readme_says_what_the_recorded_studies_say():
