@@ -61,6 +61,9 @@ STUDIES: dict[str, Asked] = {
     "pacgan-ring": Asked(
         protocol="pacgan-ring", arms=["gan"], seeds=range(5), budget="generations=40000"
     ),
+    "pacgan-grid": Asked(
+        protocol="pacgan-grid", arms=["gan"], seeds=range(5), budget="generations=20000"
+    ),
     # Does evolution pay?
     "ring": Asked(
         data=["ring"], arms=[*EVOLUTION, *BASELINES, *PENALISED], seeds=range(20),
