@@ -25,7 +25,7 @@ WHICH = (
     "Generator: final, best (by records.judge), refuge (the best by coverage of the data, before a "
     "collapse) or mixture."
 )
-DATA_DIR = "Folder with the files of MNIST (train.parquet, test.parquet)"
+DATA_DIR = "Folder with pictures, or with files train.parquet and test.parquet"
 NOT_COMMON = {"data", "data_options", "seed", "generations", "horizon", "init_from", "records"}
 """Settings that are not the same for all arms of a study, or that a study has its own way for."""
 PENALTY = "--environment.penalties."  # what follows is a penalty's name

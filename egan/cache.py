@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -34,15 +36,41 @@ def cached(name: str, make: Callable[[], Tensors]) -> Tensors:
     found = _read(path)
     if found is not None:
         return found
-    with contextlib.ExitStack() as alone:
-        with contextlib.suppress(OSError, NotImplementedError):  # some file systems have no locks
-            path.parent.mkdir(parents=True, exist_ok=True)
-            alone.enter_context(FileLock(path.with_suffix(".lock")))
+    with _alone(path):
         found = _read(path)
         if found is None:
             found = make()
             _write(path, found)
         return found
+
+
+def mapped(name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> Tensor:
+    """The bytes, uint8, of that shape that are kept under a name, read from the disk when used.
+
+    Args:
+        name: what they are kept under.
+        shape: theirs.
+        fill: makes them, in the array that it is given; called as `cached` calls its `make`.
+    """
+    path = folder() / f"{name}.npy"
+    found = _map(path, shape)
+    if found is not None:
+        return found
+    with _alone(path):
+        found = _map(path, shape)
+        if found is None:
+            found = _filled(path, shape, fill)
+        return found
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within it no other process makes that file, where the cache can be written."""
+    with contextlib.ExitStack() as alone:
+        with contextlib.suppress(OSError, NotImplementedError):  # some file systems have no locks
+            path.parent.mkdir(parents=True, exist_ok=True)
+            alone.enter_context(FileLock(path.with_suffix(".lock")))
+        yield
 
 
 def _read(path: Path) -> Tensors | None:
@@ -56,3 +84,27 @@ def _write(path: Path, tensors: Tensors) -> None:
     content = safetensors.torch.save(tensors)
     with contextlib.suppress(OSError):
         write_whole(path, lambda part: part.write_bytes(content))
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    try:
+        found = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # missing or damaged
+        return None
+    return torch.from_numpy(found) if (found.shape, found.dtype) == (shape, np.uint8) else None
+
+
+def _filled(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> Tensor:
+    def write(part: Path) -> None:
+        array = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+        fill(array)
+        array.flush()
+
+    with contextlib.suppress(OSError):
+        write_whole(path, write)
+    found = _map(path, shape)
+    if found is None:  # nothing could be kept
+        array = np.empty(shape, np.uint8)
+        fill(array)
+        found = torch.from_numpy(array)
+    return found

@@ -82,7 +82,13 @@ def grounds(data: Data, count: int) -> str:
     """What a table of scores rests on: the samples, and the classifier where there is one."""
     right = accuracy(data)
     by = "" if right is None else f" The classifier is right in {right:.1%} of held-out images."
-    return f"Of {count:,} samples.{by}"
+    return f"Of {count:,} samples.{by}{_note(data)}"
+
+
+def _note(data: Data) -> str:
+    """What must be known of scores on these data, as a sentence."""
+    note = getattr(data.table if isinstance(data, Stacked) else data, "note", "")
+    return f" Note that {note}." if note else ""
 
 
 def titled(name: str, between: str = " ") -> str:

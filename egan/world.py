@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egan.config import Config
-from egan.data import Data
+from egan.data import Data, near
 from egan.engines import engines
 from egan.engines.judging import judging_precision
 from egan.environment import (
@@ -84,6 +84,11 @@ class World:
     def aside(self) -> Neighbourhoods | None:
         """The real samples by which a collapse is seen; None where too few are different."""
         return set_aside(self.data, self.config.seed)
+
+    @cached_property
+    def _source(self) -> Data:
+        """Where batches are drawn from."""
+        return near(self.data, self.device)
 
     @cached_property
     def sampler(self) -> Generator:
@@ -251,7 +256,7 @@ class World:
     def _real(self, role: str, count: int, generation: int, step: int = 0) -> Tensor:
         seed = self.config.seed
         with seeded(seed, generation, role, step):  # data of one's own may draw as they like
-            real = self.data.draw(count, keyed(seed, generation, role, step))
+            real = self._source.draw(count, keyed(seed, generation, role, step))
         return real.to(self.device, self.plan.game.discriminator.vector.dtype)
 
     def _judging_real(self, generation: int) -> Tensor:

@@ -54,7 +54,7 @@ def import_attribute(kind: str, path: str) -> Any:
     return target
 
 
-def call(kind: str, name: Any, function: Any, *arguments: Any, **keywords: Any) -> Any:
+def call(kind: str, name: Any, function: Any, /, *arguments: Any, **keywords: Any) -> Any:
     """What a plug-in returns.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 
 from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
-from egan.data import Table, data_sets, images
+from egan.data import Table, data_sets, stacked
 from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +73,7 @@ def blank(monkeypatch):
     def mnist(data_dir=""):
         return Table("mnist", pixels, torch.arange(20) % 10)
 
-    monkeypatch.setattr(images, "mnist", mnist)
+    monkeypatch.setattr(stacked, "mnist", mnist)
     monkeypatch.setitem(data_sets, "mnist", mnist)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egan.data.images import mnist, stacked_mnist, stacked_mnist_veegan
-from egan.data.sources import Curve, Data, Mixture, Stacked, Table, scaled
+from egan.data.images import cifar10, folder, hub, mnist
+from egan.data.sources import Curve, Data, Mixture, Stacked, Table, near, scaled
+from egan.data.stacked import stacked_mnist, stacked_mnist_veegan
 from egan.data.synthetic import (
     digits,
     grid,
@@ -44,6 +45,9 @@ data_sets: dict[str, Callable[..., Data]] = {
     "digits": digits,
     "stacked-digits": stacked_digits,
     "mnist": mnist,
+    "cifar10": cifar10,
+    "folder": folder,
+    "hub": hub,
     "stacked-mnist": stacked_mnist,
     "stacked-mnist-veegan": stacked_mnist_veegan,
 }
@@ -53,7 +57,7 @@ FILES = (".npy", ".npz", ".pt", ".csv")
 
 __all__ = [
     "Curve", "Data", "Mixture", "Stacked", "Table", "data_sets", "describe", "has_option",
-    "make_data", "scaled",
+    "make_data", "near", "scaled",
 ]  # fmt: skip
 
 
@@ -137,6 +141,10 @@ def _checked(name: str, factory: Callable[..., Any], options: Mapping[str, Any])
 
 
 def _option(option: str, value: Any, default: Any) -> Any:
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise UsageError(f"data_options.{option} is {value!r}: it must be true or false.")
+        return value
     if not isinstance(default, str):
         return _number(option, value, default)
     if not isinstance(value, str | Path):
@@ -147,8 +155,9 @@ def _option(option: str, value: Any, default: Any) -> Any:
 def _number(option: str, value: Any, default: Any) -> float:
     whole = isinstance(default, int)
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or (whole and (value != int(value) or value < (option != "seed"))):
-        kind = "a whole number of at least 1" if whole else "a number of at least 0"
+    least = min(1, default) if whole else 0
+    if not good or value < least or (whole and value != int(value)):
+        kind = f"a whole number of at least {least}" if whole else "a number of at least 0"
         raise UsageError(f"data_options.{option} is {value!r}: it must be {kind}.")
     return int(value) if whole else float(value)
 

@@ -1,31 +1,21 @@
-"""MNIST: from files in the form of the Hugging Face `datasets` library, or by that library."""
+"""Image sets: folders of pictures, files of the `datasets` library, or what that downloads."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from egan.cache import cached
-from egan.data.sources import CHANNELS, Stacked, Table
+from egan.data.decoding import Rules, decoded
+from egan.data.encoded import Columns, Encoded, Splits, in_folder, in_hub, stamp
+from egan.data.sources import Table
 from populations.errors import UsageError
-from populations.randomness import generator as keyed
-from populations.registry import describe_error
 
-HUB = "ylecun/mnist"  # where the `datasets` library finds it
-SPLITS = ("train", "test")
-TRIPLES = 128_000
-FILES = "train.parquet and test.parquet"
-WAYS = (
-    f"give the folder of the files {FILES} (--data-dir, or data_options.data_dir), or install the "
-    "library that downloads them: pip install 'egan[images]'"
+MNIST, CIFAR10 = "ylecun/mnist", "uoft-cs/cifar10"  # where the `datasets` library finds them
+COPIES = (
+    "these pictures are JPEG copies of the originals, so that scores are not comparable with "
+    "published ones"
 )
 
 
@@ -36,108 +26,149 @@ def mnist(data_dir: str = "") -> Table:
 
     Args:
         data_dir: folder with the files train.parquet and test.parquet, whose columns are `image`
-            (a struct with the `bytes` of a PNG) and `label`; empty: the `datasets` library gets
-            them.
+            (a struct with the `bytes` of a PNG) and `label`, or of pictures (see `folder`); empty:
+            the `datasets` library gets them.
 
     Raises:
         UsageError: there are no such files, or a library is missing.
     """
-    if not data_dir:
-        return _table(None)
-    paths = [Path(data_dir) / f"{split}.parquet" for split in SPLITS]
-    for path in paths:
-        if not path.is_file():
-            raise UsageError(
-                f"the folder {data_dir} has no {path.name}: data_dir must hold {FILES}."
-            )
-    stamps = [path.stat().st_mtime_ns for path in paths]
-    return _table(Path(data_dir).absolute(), *stamps)
+    return _known("mnist", MNIST, data_dir, Rules(channels=1))
 
 
-def stacked_mnist(data_dir: str = "") -> Stacked:
-    """Three MNIST digits as colour channels, 28x28 in [-1, 1], drawn anew: 1,000 modes.
+def cifar10(data_dir: str = "", flip: bool = False) -> Table:
+    """CIFAR-10's 50,000 small photographs of ten classes for training, 32x32 in [-1, 1].
 
-    The setting of Metz et al. (2017), as Lin et al. (2018), PacGAN, repeat it: every batch is made
-    of the 60,000 training images on the fly.
-    """
-    table = mnist(data_dir)
-    return Stacked("stacked-mnist", table.values, table)
-
-
-def stacked_mnist_veegan(data_dir: str = "", seed: int = 0) -> Stacked:
-    """128,000 fixed triples of all 70,000 MNIST digits as colour channels: 1,000 modes.
-
-    The setting of Srivastava et al. (2017), VEEGAN, as the released code of Lin et al. (2018),
-    PacGAN, has it, but for the scale: pixels are in [0, 1] there, and in [-1, 1] here. That triples
-    are fixed raises the `reverse-kl` of real samples by .0039.
+    Krizhevsky (2009). The 10,000 test images are what classifiers are tested on.
 
     Args:
         data_dir: as of `mnist`.
-        seed: of the triples.
+        flip: whether half of the images that are drawn are mirrored.
+
+    Raises:
+        UsageError: there are no such files, or a library is missing.
     """
-    table = mnist(data_dir)
-    assert table.unseen is not None
-    pool = torch.cat([table.values, table.unseen.values])
-    draw = keyed(seed, 0, "triples")
-    triples = torch.randint(len(pool), (TRIPLES, CHANNELS), generator=draw)
-    return Stacked("stacked-mnist", pool, table, triples)
+    return _known("cifar10", CIFAR10, data_dir, Rules(channels=3), flip)
 
 
-@functools.lru_cache(maxsize=1)
-def _table(folder: Path | None, *stamps: int) -> Table:
-    """The data, kept while the process lives, and anew when a file is."""
-    train, test = (_split(folder, split) for split in SPLITS)
-    return Table("mnist", *train, unseen=Table("mnist", *test))
+def folder(
+    data_dir: str = "",
+    size: int = 32,
+    channels: int = 0,
+    flip: bool = False,
+    skip_corrupt: bool = False,
+    image: str = "",
+    label: str = "",
+) -> Table:
+    """Pictures in a folder and its sub-folders, or in its parquet files, as squares in [-1, 1].
+
+    Sub-folders `train` and `test` are splits, of which the first is learned; sub-folders of a split
+    are classes, where every picture lies in one. Pictures without classes are just as welcome.
+
+    Args:
+        data_dir: the folder.
+        size: side in pixels: the middle square of a picture is cut out and resized, antialiased.
+        channels: 1, grey, or 3, colours; 0: grey where all pictures are.
+        flip: whether half of the images that are drawn are mirrored.
+        skip_corrupt: whether pictures that cannot be read are left out; otherwise they are named.
+        image: column with the pictures, of parquet files; empty: the first such.
+        label: column with the classes, of parquet files; empty: `label`, where there is one.
+
+    Raises:
+        UsageError: there are no pictures, or some cannot be read.
+    """
+    if not data_dir:
+        raise UsageError("the data set folder needs one: give it with --data-dir.")
+    place = Path(data_dir)
+    rules = Rules(size, _checked(channels), skip_corrupt)
+    name = place.absolute().name or "folder"
+    return _local(name, place, stamp(place), rules, flip, Columns(image, label))
 
 
-def _split(folder: Path | None, split: str) -> tuple[Tensor, Tensor]:
-    """Pixels, (images, 1, height, width), uint8, and labels, (images,)."""
-    where = f"the {split} split of {HUB}" if folder is None else str(folder / f"{split}.parquet")
-    try:
-        rows = _downloaded(split) if folder is None else _read(folder / f"{split}.parquet")
-        files = rows.column("image").combine_chunks().field("bytes").to_pylist()
-        labels = torch.from_numpy(rows.column("label").to_numpy().astype(np.int64))
-        return _decoded(files), labels
-    except UsageError:
-        raise
-    except Exception as error:  # pyarrow, pillow and the hub's client raise kinds of their own
+def hub(
+    name: str = "",
+    size: int = 0,
+    channels: int = 0,
+    flip: bool = False,
+    skip_corrupt: bool = False,
+    config: str = "",
+    image: str = "",
+    label: str = "",
+) -> Table:
+    """Any image data set that the `datasets` library finds by its name, in [-1, 1].
+
+    Its split `train` is learned; `test`, or `validation`, is what classifiers are tested on.
+
+    Args:
+        name: such as uoft-cs/cifar100.
+        size: as of `folder`; 0: pictures stay as they are, and must be of one size.
+        channels: as of `folder`.
+        flip: as of `folder`.
+        skip_corrupt: as of `folder`.
+        config: which of the data set's configurations, where it has several.
+        image: column with the pictures; empty: the first such.
+        label: column with the classes, such as fine_label; empty: `label`, where there is one.
+
+    Raises:
+        UsageError: the library is missing, or the data set is not to be had.
+    """
+    if not name:
         raise UsageError(
-            f"{where} cannot be read: {describe_error(error)}; it must have the columns image (the "
-            "bytes of PNG files of one size) and label."
-        ) from error
+            "the data set hub needs a name: give it with --data-options.name, for example "
+            "uoft-cs/cifar100."
+        )
+    rules = Rules(size, _checked(channels), skip_corrupt)
+    return _downloaded(name.rpartition("/")[2], name, config, rules, flip, Columns(image, label))
 
 
-def _read(path: Path) -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UsageError(f"reading {path} needs pyarrow: pip install 'egan[images]'.") from error
-    return pyarrow.parquet.read_table(path, columns=["image", "label"])
+def _checked(channels: int) -> int:
+    if channels not in (0, 1, 3):
+        raise UsageError(f"data_options.channels is {channels}: it must be 0, 1 or 3.")
+    return channels
 
 
-def _downloaded(split: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise UsageError(f"the data set mnist is not part of this project: {WAYS}.") from error
-    try:
-        found = datasets.load_dataset(HUB, split=split)
-    except Exception as error:  # without a network, or with a wrong answer
-        raise UsageError(f"{HUB} cannot be downloaded, {describe_error(error)}: {WAYS}.") from error
-    return found.cast_column("image", datasets.Image(decode=False)).with_format("arrow")[:]
+def _known(name: str, address: str, data_dir: str, rules: Rules, flip: bool = False) -> Table:
+    if not data_dir:
+        return _downloaded(name, address, "", rules, flip, Columns())
+    place = Path(data_dir)
+    return _local(name, place, stamp(place), rules, flip, Columns(), lossless=True)
 
 
-def _decoded(files: Sequence[bytes]) -> Tensor:
-    """Pixels of PNG files, kept on disk by the files' digest, since decoding takes seconds."""
-    digest = hashlib.sha256()
-    for each in files:
-        digest.update(each)
-    name = f"pixels-{digest.hexdigest()[:32]}"
-    return cached(name, functools.partial(_decode, files))["pixels"]
+@functools.lru_cache(maxsize=2)
+def _local(
+    name: str, place: Path, seen: str, rules: Rules, flip: bool, columns: Columns,
+    lossless: bool = False,
+) -> Table:  # fmt: skip
+    """Data of a folder, kept while the process lives, and anew when a file is.
+
+    Where the originals are lossless, lossy copies are noted.
+    """
+    return _table(name, in_folder(place, columns), rules, flip, lossless)
 
 
-def _decode(files: Sequence[bytes]) -> dict[str, Tensor]:
-    from PIL import Image
+@functools.lru_cache(maxsize=2)
+def _downloaded(
+    name: str, address: str, config: str, rules: Rules, flip: bool, columns: Columns
+) -> Table:
+    return _table(name, in_hub(address, config, columns), rules, flip, lossless=False)
 
-    grey = [np.asarray(Image.open(io.BytesIO(each)).convert("L")) for each in files]
-    return {"pixels": torch.from_numpy(np.stack(grey))[:, None]}
+
+def _table(name: str, splits: Splits, rules: Rules, flip: bool, lossless: bool) -> Table:
+    train, test = splits
+    values, labels, lossy = _split(train, rules)
+    note = COPIES if lossy and lossless else ""
+    unseen = None
+    if test is not None:
+        same = rules._replace(channels=values.shape[1], size=rules.size or _side(values))
+        unseen = Table(name, *_split(test, same)[:2])
+    return Table(name, values, labels, unseen, flip, train.classes, note)
+
+
+def _split(pictures: Encoded, rules: Rules) -> tuple[Tensor, Tensor | None, bool]:
+    found = decoded(pictures, rules)
+    labels = None if pictures.labels is None else pictures.labels[found.kept]
+    return found.pixels, labels, found.lossy
+
+
+def _side(values: Tensor) -> int:
+    height, width = values.shape[2:]
+    return height if height == width else 0

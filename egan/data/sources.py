@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import scipy.stats
@@ -118,14 +118,20 @@ class Table:
         name: what it is called.
         values: (samples, *shape), on the CPU: float32, or pixels as uint8, drawn in [-1, 1].
         labels: classes, (samples,), int64, where known.
-        unseen: labelled samples that are not drawn, on which a classifier is tested, where the data
-            come with such.
+        unseen: samples that are not drawn, on which a classifier is tested, where the data come
+            with such.
+        flip: whether half of the images that are drawn are mirrored, left to right.
+        classes: the names of the classes, where they have any.
+        note: what whoever reads scores on these data must know.
     """
 
     name: str
     values: Tensor
     labels: Tensor | None = None
     unseen: Table | None = None
+    flip: bool = False
+    classes: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,8 +139,25 @@ class Table:
         return tuple(self.values.shape[1:])
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Samples drawn uniformly with replacement."""
-        return scaled(self.values[torch.randint(len(self.values), (count,), generator=generator)])
+        """Samples drawn uniformly with replacement, where the values lie."""
+        chosen = torch.randint(len(self.values), (count,), generator=generator)
+        found = scaled(self.values[chosen.to(self.values.device)])
+        if not self.flip:
+            return found
+        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+        return torch.where(mirrored.to(found.device), found.flip(-1), found)
+
+    def to(self, device: torch.device | str) -> Table:
+        """The same table with its values on a device."""
+        return replace(self, values=self.values.to(device))
+
+
+def near(data: Data, device: torch.device) -> Data:
+    """The data on a GPU where they are a table that takes at most half of its free memory."""
+    if device.type != "cuda" or not isinstance(data, Table):
+        return data
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.to(device) if 2 * data.values.nbytes <= free else data
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,3 +82,35 @@ def test_of_those_who_ask_at_once_one_makes_it_and_the_others_wait(own):
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(ask, range(3))) == [1.0] * 3
     assert calls == [1.0]
+
+
+def filling(calls, value):
+    def fill(array):
+        calls.append(value)
+        array[:] = value
+
+    return fill
+
+
+def test_bytes_are_filled_once_and_a_damaged_file_again(own):
+    calls = []
+    assert cache.mapped("bytes", (2, 3), filling(calls, 4)).tolist() == [[4] * 3] * 2
+    assert cache.mapped("bytes", (2, 3), filling(calls, 5)).tolist() == [[4] * 3] * 2
+    path = own / "bytes.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert cache.mapped("bytes", (2, 3), filling(calls, 6)).tolist() == [[6] * 3] * 2
+    assert cache.mapped("bytes", (3, 2), filling(calls, 7)).tolist() == [[7] * 2] * 3
+    assert calls == [4, 6, 7]
+    assert not list(own.glob(".*"))
+
+
+def test_whoever_writes_into_bytes_of_the_cache_changes_no_file(own):
+    found = cache.mapped("bytes", (4,), filling([], 1))
+    found[0] = 9
+    assert cache.mapped("bytes", (4,), filling([], 2)).tolist() == [1] * 4
+
+
+def test_bytes_need_no_cache(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "file" / "cache"))
+    assert cache.mapped("bytes", (2,), filling([], 3)).tolist() == [3, 3]

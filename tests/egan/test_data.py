@@ -7,12 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from egan.data import Curve, Mixture, Stacked, Table, data_sets, describe, make_data
+from egan.data import (
+    Curve,
+    Mixture,
+    Stacked,
+    Table,
+    data_sets,
+    describe,
+    has_option,
+    make_data,
+)
 from populations.errors import UsageError
 from populations.randomness import generator
 
 # These need a download or files of their own; their loading is tested elsewhere.
-OFFLINE = [name for name in data_sets if "mnist" not in name and "cifar" not in name]
+OFFLINE = [name for name in data_sets if name != "hub" and not has_option(name, "data_dir")]
 MIXTURES = [name for name in OFFLINE if isinstance(make_data(name), Mixture)]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from egan.catalogue import catalogue
-from egan.data import data_sets
+from egan.data import data_sets, has_option
 from egan.environment import slope_kernel
 from egan.evolution import evolve
 from egan.losses import mutations
@@ -49,7 +49,9 @@ def explode_too(logits):
 
 
 NAMES = [
-    ("data", each, {}) for each in data_sets if "digits" not in each and "mnist" not in each
+    ("data", each, {})
+    for each in data_sets
+    if "digits" not in each and each != "hub" and not has_option(each, "data_dir")
 ] + [
     ("data", "digits", {"networks": {"name": "convolutional"}}),
     ("data", "stacked-digits", {"networks": {"name": "convolutional"}}),

@@ -1,4 +1,4 @@
-"""MNIST comes from files or from a library, exactly; where it does not, a sentence says why."""
+"""Pictures come from folders, files or a library, exactly; where not, a sentence says why."""
 
 import io
 import sys
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from egan.data import images, make_data
+from egan.data import decoding, images, make_data
 from populations.errors import UsageError
 from populations.randomness import generator
 
@@ -17,35 +17,50 @@ pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
-def png(pixels, mode="L"):
+def encoded(pixels, kind="PNG", mode=None):
     content = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(content, "PNG")
+    Image.fromarray(pixels).convert(mode or ("L" if pixels.ndim == 2 else "RGB")).save(
+        content, kind
+    )
     return content.getvalue()
 
 
-def table(pixels, labels, mode="L"):
+def table(pixels, labels, kind="PNG", image="image"):
     """As the `datasets` library writes it."""
-    rows = [{"bytes": png(each, mode), "path": f"{place}.png"} for place, each in enumerate(pixels)]
-    return pyarrow.table({"image": rows, "label": labels})
+    rows = [{"bytes": encoded(each, kind), "path": f"{n}.png"} for n, each in enumerate(pixels)]
+    return pyarrow.table({image: rows, "label": labels})
+
+
+def drawn_at_random(count, *shape):
+    return np.random.default_rng(count).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
 @pytest.fixture
 def pixels():
     """Images of training and test, of which no two are equal."""
-    random = np.random.default_rng(0)
-    return [random.integers(0, 256, (count, 28, 28)).astype(np.uint8) for count in (30, 20)]
+    return [drawn_at_random(30, 28, 28), drawn_at_random(20, 28, 28)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """A cache of its own."""
+    monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "cache"))
+    for each in (images._local, images._downloaded):
+        each.cache_clear()
+    yield tmp_path / "cache"
+    for each in (images._local, images._downloaded):
+        each.cache_clear()
 
 
 @pytest.fixture
-def folder(pixels, tmp_path, monkeypatch):
-    """A folder of files, and a cache of its own."""
-    monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "cache"))
-    images._table.cache_clear()
-    for name, each in zip(images.SPLITS, pixels, strict=True):
+def folder(pixels, tmp_path):
+    """A folder of parquet files."""
+    place = tmp_path / "files"
+    place.mkdir()
+    for name, each in zip(("train", "test"), pixels, strict=True):
         rows = table(each, [place % 10 for place in range(len(each))])
-        parquet.write_table(rows, tmp_path / f"{name}.parquet", row_group_size=7)
-    yield tmp_path
-    images._table.cache_clear()
+        parquet.write_table(rows, place / f"{name}.parquet", row_group_size=7)
+    return place
 
 
 def load(folder, name="mnist", **options):
@@ -55,6 +70,7 @@ def load(folder, name="mnist", **options):
 def refusal(*arguments, **options):
     with pytest.raises(UsageError) as error:
         load(*arguments, **options)
+    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -70,21 +86,32 @@ def test_pixels_and_labels_are_those_of_the_files(folder, pixels):
 
 
 def test_images_are_decoded_once_for_the_machine_and_read_once_for_the_process(
-    folder, pixels, monkeypatch
+    folder, own_cache, monkeypatch
 ):
     first = load(folder)
     assert load(folder) is first
-    assert len(list((folder / "cache").glob("pixels-*.safetensors"))) == 2
-    images._table.cache_clear()
-    monkeypatch.setattr(images, "_decode", lambda files: pytest.fail("decoded again"))
+    assert len(list(own_cache.glob("pixels-*.npy"))) == 2
+    images._local.cache_clear()
+    monkeypatch.setattr(decoding, "_pixels", lambda *given: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding, "_look_at", lambda *given: pytest.fail("looked at again"))
     assert torch.equal(load(folder).values, first.values)
 
 
 def test_a_file_that_has_changed_is_read_anew(folder, pixels):
     before = load(folder).values
-    rows = table(255 - pixels[0], [0] * 30)
-    parquet.write_table(rows, folder / "train.parquet")
+    parquet.write_table(table(255 - pixels[0], [0] * 30), folder / "train.parquet")
     assert torch.equal(load(folder).values, 255 - before)
+
+
+def test_files_in_pieces_are_read_as_one(folder, pixels):
+    whole = load(folder).values
+    rows = parquet.read_table(folder / "train.parquet")
+    (folder / "train.parquet").unlink()
+    (folder / "data").mkdir()
+    (folder / "test.parquet").rename(folder / "data" / "test-0.parquet")
+    for piece, start in enumerate((0, 20)):
+        parquet.write_table(rows[start : start + 20], folder / "data" / f"train-{piece}.parquet")
+    assert torch.equal(load(folder).values, whole)
 
 
 def test_triples_on_the_fly_are_of_the_training_images(folder, pixels):
@@ -103,16 +130,161 @@ def test_fixed_triples_are_128000_of_all_images(folder):
     assert not torch.equal(load(folder, "stacked-mnist-veegan", seed=1).triples, data.triples)
 
 
+def test_copies_of_cifar10_with_losses_are_noted_and_exact_ones_are_not(tmp_path):
+    pixels = drawn_at_random(12, 32, 32, 3)
+    for kind, note in (("PNG", ""), ("JPEG", images.COPIES)):
+        place = tmp_path / kind
+        place.mkdir()
+        for split in ("train", "test"):
+            parquet.write_table(
+                table(pixels, [0] * 12, kind, image="img"), place / f"{split}.parquet"
+            )
+        found = load(place, "cifar10")
+        assert (found.shape, found.note) == ((3, 32, 32), note)
+        exact = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        assert torch.equal(found.values, exact) == (kind == "PNG")
+
+
+def test_half_of_the_images_are_mirrored_where_it_is_asked_for(tmp_path):
+    pixels = drawn_at_random(1, 32, 32, 3)
+    for split in ("train", "test"):
+        parquet.write_table(table(pixels, [0], image="img"), tmp_path / f"{split}.parquet")
+    plain, mirrored = (load(tmp_path, "cifar10", flip=flip) for flip in (False, True))
+    image = plain.draw(1, generator(0, 0, "test"))[0]
+    assert all(torch.equal(each, image) for each in plain.draw(20, generator(0, 0, "test")))
+    drawn = mirrored.draw(400, generator(0, 0, "test"))
+    same = torch.stack([(each == image).all() for each in drawn])
+    turned = torch.stack([(each == image.flip(-1)).all() for each in drawn])
+    assert torch.equal(turned, ~same)
+    assert 160 < int(same.sum()) < 240
+    assert torch.equal(drawn, mirrored.draw(400, generator(0, 0, "test")))
+
+
+# Folders of pictures.
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures of several kinds and sizes, in two sub-folders; one is damaged."""
+    place = tmp_path / "pictures"
+    for name in ("cats", "dogs"):
+        (place / name).mkdir(parents=True)
+    for number in range(6):
+        pixels = drawn_at_random(number + 1, 40, 20 + number, 3)[0]
+        kind = ("PNG", "JPEG")[number % 2]
+        path = place / ("cats", "dogs")[number // 3] / f"{number}.{kind.lower()}"
+        path.write_bytes(encoded(pixels, kind))
+    (place / "notes.txt").write_text("not a picture")
+    (place / ".hidden.png").write_bytes(b"not looked at")
+    return place
+
+
+def test_pictures_of_any_size_become_squares_and_sub_folders_classes(pictures):
+    found = load(pictures, "folder", size=16)
+    assert found.name == "pictures"
+    assert found.shape == (3, 16, 16)
+    assert (found.labels.tolist(), found.classes) == ([0, 0, 0, 1, 1, 1], ("cats", "dogs"))
+    assert found.unseen is None
+    assert load(pictures, "folder").shape == (3, 32, 32)
+    assert load(pictures, "folder", size=8, channels=1).shape == (1, 8, 8)
+
+
+def test_pictures_without_classes_are_data_too(pictures):
+    (pictures / "cats" / "0.png").rename(pictures / "loose.png")
+    found = load(pictures, "folder")
+    assert (found.labels, found.classes, len(found.values)) == (None, (), 6)
+
+
+def test_sub_folders_train_and_test_are_the_splits(pictures):
+    for name in ("train", "test"):
+        (pictures / name).mkdir()
+    (pictures / "cats").rename(pictures / "train" / "cats")
+    (pictures / "dogs").rename(pictures / "test" / "dogs")
+    found = load(pictures, "folder")
+    assert (len(found.values), len(found.unseen.values)) == (3, 3)
+    assert found.labels is None  # one class is none
+
+
+def test_damaged_pictures_are_named_and_left_out_where_that_is_asked_for(pictures, caplog):
+    path = pictures / "dogs" / "3.jpeg"
+    path.write_bytes(path.read_bytes()[:200])  # cut off
+    (pictures / "cats" / "x.png").write_bytes(b"words")
+    assert refusal(pictures, "folder") == (
+        f"{pictures} cannot be read: 2 of 7 pictures (cats/x.png, dogs/3.jpeg) are damaged; repair "
+        "or remove them, or leave them out with data_options.skip_corrupt = true."
+    )
+    found = load(pictures, "folder", skip_corrupt=True)
+    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+    assert caplog.messages == [
+        f"Of {pictures} 2 of 7 pictures (cats/x.png, dogs/3.jpeg) are damaged and left out."
+    ]
+
+
+def test_of_many_damaged_pictures_the_first_are_named(tmp_path):
+    for number in range(7):
+        (tmp_path / f"{number}.png").write_bytes(b"words")
+    assert refusal(tmp_path, "folder") == (
+        f"{tmp_path} cannot be read: 7 of 7 pictures (0.png, 1.png, 2.png, 3.png, 4.png and 2 "
+        "more) are damaged; repair or remove them, or leave them out with "
+        "data_options.skip_corrupt = true."
+    )
+    assert refusal(tmp_path, "folder", skip_corrupt=True) == (
+        f"{tmp_path} cannot be read: all its pictures are damaged."
+    )
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refusal(tmp_path / "empty", "folder").startswith(
+        f"the folder {tmp_path / 'empty'} has no pictures: it must hold train.parquet, or files "
+        "that end in one of .png, .jpg,"
+    )
+    assert refusal(tmp_path / "none", "folder") == f"the folder {tmp_path / 'none'} does not exist."
+    with pytest.raises(UsageError) as error:
+        make_data("folder")
+    assert str(error.value) == "the data set folder needs one: give it with --data-dir."
+
+
+def test_parquet_files_are_a_folder_too_and_texts_are_classes(tmp_path):
+    pixels = drawn_at_random(4, 9, 12)
+    rows = table(pixels, ["b", "a", "b", "c"])
+    parquet.write_table(rows.rename_columns(["photo", "kind"]), tmp_path / "train.parquet")
+    assert load(tmp_path, "folder", size=8).labels is None
+    found = load(tmp_path, "folder", size=8, image="photo", label="kind")
+    assert (found.labels.tolist(), found.classes) == ([1, 0, 1, 2], ("a", "b", "c"))
+    assert found.shape == (1, 8, 8)
+    assert "photos" in refusal(tmp_path, "folder", image="photos")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"size": 0}, "data_options.size is 0: it must be a whole number of at least 1."),
+        ({"channels": 2}, "data_options.channels is 2: it must be 0, 1 or 3."),
+        ({"flip": "yes"}, "data_options.flip is 'yes': it must be true or false."),
+    ],
+)
+def test_a_wrong_option_is_refused(pictures, options, problem):
+    assert refusal(pictures, "folder", **options) == problem
+
+
+# What is not to be had.
+
+
 def test_without_files_and_library_it_is_said_how_to_get_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    images._table.cache_clear()
-    for name in ("mnist", "stacked-mnist", "stacked-mnist-veegan"):
+    for name, options, address in (
+        ("mnist", {}, "ylecun/mnist"),
+        ("stacked-mnist", {}, "ylecun/mnist"),
+        ("cifar10", {}, "uoft-cs/cifar10"),
+        ("hub", {"name": "mine/pictures"}, "mine/pictures"),
+    ):
         with pytest.raises(UsageError) as error:
-            make_data(name)
+            make_data(name, options)
         assert str(error.value) == (
-            "the data set mnist is not part of this project: give the folder of the files "
-            "train.parquet and test.parquet (--data-dir, or data_options.data_dir), or install the "
-            "library that downloads them: pip install 'egan[images]'."
+            f"the data set {address} is not part of this project: give the folder of its files "
+            "(--data-dir, or data_options.data_dir), or install the library that downloads them: "
+            "pip install 'egan[images]'."
         )
 
 
@@ -123,85 +295,98 @@ def test_without_the_reader_of_parquet_files_it_is_said_how_to_get_it(folder, mo
     )
 
 
-def test_a_missing_file_is_named(folder):
-    (folder / "test.parquet").unlink()
-    assert refusal(folder) == (
-        f"the folder {folder} has no test.parquet: data_dir must hold train.parquet and "
-        "test.parquet."
-    )
-
-
-def broken(folder, kind, pixels):
-    path = folder / "train.parquet"
+def broken(kind, pixels):
+    """A parquet file that is none, or not one of pictures of one size."""
     if kind == "no parquet":
-        path.write_bytes(b"words")
-    elif kind == "other columns":
-        parquet.write_table(pyarrow.table({"pixels": [1, 2]}), path)
-    elif kind == "no struct":
-        parquet.write_table(pyarrow.table({"image": [b"1"], "label": [1]}), path)
-    elif kind == "no picture":
-        rows = [{"bytes": b"words", "path": ""}]
-        parquet.write_table(pyarrow.table({"image": rows, "label": [1]}), path)
-    else:
-        sizes = [pixels[0][0], pixels[0][1][:20]]
-        parquet.write_table(table(sizes, [1, 2]), path)
+        return b"words"
+    rows = {
+        "other columns": lambda: pyarrow.table({"pixels": [1, 2]}),
+        "no pictures": lambda: pyarrow.table({"image": [[1.0]], "label": [1]}),
+        "no label": lambda: pyarrow.table({"image": table(pixels[0], [1] * 30)["image"]}),
+        "missing labels": lambda: table(pixels[0][:2], [1, None]),
+        "damaged": lambda: pyarrow.table({"image": [{"bytes": b"w", "path": ""}], "label": [1]}),
+        "unequal sizes": lambda: table([pixels[0][0], pixels[0][1][:20]], [1, 2]),
+        "nothing": lambda: table(pixels[0], [1] * 30)[:0],
+    }[kind]()
+    content = io.BytesIO()
+    parquet.write_table(rows, content)
+    return content.getvalue()
 
 
 @pytest.mark.parametrize(
-    "kind", ["no parquet", "other columns", "no struct", "no picture", "unequal sizes"]
+    ("kind", "problem"),
+    [
+        ("no parquet", " cannot be read: "),
+        ("other columns", "; it must have the columns image (the bytes of pictures) and label."),
+        ("no pictures", "; it must have the columns image (the bytes of pictures) and label."),
+        ("missing labels", " cannot be read: ValueError (1 labels are missing); it must have "),
+        ("damaged", " cannot be read: 1 of 1 pictures (row 0) are damaged; repair or "),
+        (
+            "unequal sizes",
+            " has pictures of 2 sizes, such as 20 x 28 and 28 x 28: say to which they are cut and "
+            "resized, for example data_options.size = 32.",
+        ),
+        ("nothing", " is empty: it must hold at least one picture."),
+    ],
 )
-def test_a_file_that_is_not_of_the_form_is_named_with_the_form(folder, pixels, kind):
-    broken(folder, kind, pixels)
+def test_a_file_that_is_not_of_the_form_is_named_with_the_form(folder, pixels, kind, problem):
+    path = folder / "train.parquet"
+    path.write_bytes(broken(kind, pixels))
     message = refusal(folder)
-    assert message.startswith(f"{folder / 'train.parquet'} cannot be read: ")
-    assert message.endswith(
-        "; it must have the columns image (the bytes of PNG files of one size) and label."
-    )
-    assert "\n" not in message
+    assert message.startswith(str(path))
+    assert problem in message
 
 
 class Library(types.ModuleType):
     """What of the `datasets` library is used."""
 
-    Image = staticmethod(lambda decode: ("image", decode))
-
-    def __init__(self, splits):
+    def __init__(self, name, splits):
         super().__init__("datasets")
-        self.splits = splits
+        self.known = {name: {split: Split(rows) for split, rows in splits.items()}}
 
-    def load_dataset(self, name, split):
-        assert name == "ylecun/mnist"
-        return Split(self.splits[split])
+    def load_dataset(self, name, config):
+        assert config is None
+        return self.known[name]
 
 
 class Split:
     def __init__(self, rows):
         self.rows = rows
 
-    def cast_column(self, name, feature):
-        assert (name, feature) == ("image", ("image", False))
-        return self
-
     def with_format(self, name):
         assert name == "arrow"
         return self
 
     def __getitem__(self, which):
-        return self.rows
+        return self.rows[which]
 
 
 def test_the_library_gives_the_same_as_its_files(folder, monkeypatch):
-    splits = {split: parquet.read_table(folder / f"{split}.parquet") for split in images.SPLITS}
-    monkeypatch.setitem(sys.modules, "datasets", Library(splits))
+    splits = {split: parquet.read_table(folder / f"{split}.parquet") for split in ("train", "test")}
+    monkeypatch.setitem(sys.modules, "datasets", Library("ylecun/mnist", splits))
     files, found = load(folder), make_data("mnist")
     assert torch.equal(found.values, files.values)
     assert torch.equal(found.unseen.labels, files.unseen.labels)
 
 
-def test_a_download_that_fails_says_why(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", Library({}))
-    with pytest.raises(UsageError) as error:
-        make_data("mnist")
-    assert str(error.value).startswith(
-        "ylecun/mnist cannot be downloaded, KeyError ('train'): give the folder"
-    )
+def test_any_data_set_of_the_library_is_found_by_its_name(pixels, monkeypatch):
+    splits = {
+        "train": table(pixels[0], [1] * 30, image="picture"),
+        "validation": table(pixels[1], [2] * 20, image="picture"),
+    }
+    monkeypatch.setitem(sys.modules, "datasets", Library("mine/sketches", splits))
+    found = make_data("hub", {"name": "mine/sketches", "size": 14})
+    assert (found.name, found.shape, len(found.unseen.values)) == ("sketches", (1, 14, 14), 20)
+    assert found.labels.tolist() == [1] * 30
+
+
+def test_a_download_that_fails_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", Library("other", {"test": None}))
+    for name, problem in (
+        ("mine", "mine cannot be downloaded, KeyError ('mine'): check the name and the network, "),
+        ("other", "other has no split train: it has test."),
+        ("", "the data set hub needs a name: give it with --data-options.name, for example "),
+    ):
+        with pytest.raises(UsageError) as error:
+            make_data("hub", {"name": name})
+        assert str(error.value).startswith(problem)

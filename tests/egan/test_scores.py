@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from egan.data import Mixture, Stacked, Table, data_sets, make_data
+from egan.data import Mixture, Stacked, Table, data_sets, has_option, make_data
 from egan.scores import (
     applicable,
     energy_distance,
@@ -35,7 +35,9 @@ from populations.randomness import generator
 
 # The others need a download.
 OFFLINE = {
-    name: make_data(name) for name in data_sets if "mnist" not in name and "cifar" not in name
+    name: make_data(name)
+    for name in data_sets
+    if name != "hub" and not has_option(name, "data_dir")
 }
 MIXTURES = {name: data for name, data in OFFLINE.items() if isinstance(data, Mixture)}
 MANY = 20_000

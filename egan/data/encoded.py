@@ -1,0 +1,232 @@
+"""Encoded pictures: where they lie, and how the bytes of each are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from populations.errors import UsageError
+from populations.registry import describe_error
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+TRAIN, TESTS = "train", ("test", "validation")
+FORM = "the columns {} (the bytes of pictures) and {}"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Pictures as files hold them.
+
+    Attributes:
+        where: what messages call all of them.
+        names: what messages call each.
+        read: the bytes of the picture of an index.
+        labels: classes, (pictures,), int64, where they are known.
+        classes: the names of the classes, where they have any.
+        digest: a text that changes when a picture does.
+    """
+
+    where: str
+    names: Sequence[str]
+    read: Callable[[int], bytes]
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table of pictures; empty: the first with pictures, and `label` if any."""
+
+    image: str = ""
+    label: str = ""
+
+
+Splits = tuple[Encoded, Encoded | None]
+"""The pictures to learn from, and others, where there are such."""
+
+
+def in_folder(folder: Path, columns: Columns) -> Splits:
+    """The pictures below a folder: of its parquet files, or as files of their own.
+
+    Parquet files are `train.parquet` and `test.parquet`, or `train-*.parquet` and so on, there or
+    in a sub-folder `data`, as the hub of the `datasets` library has them. Of pictures sub-folders
+    `train` and `test` are the two splits; where every picture of a split lies in a sub-folder of
+    it, these are its classes.
+
+    Raises:
+        UsageError: there is no such folder, no picture in it, or a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"the folder {folder} does not exist.")
+    for place in (folder, folder / "data"):
+        if found := _parquet_files(place, TRAIN):
+            tests = [files for each in TESTS if (files := _parquet_files(place, each))]
+            unseen = in_parquet(tests[0], columns) if tests else None
+            return in_parquet(found, columns), unseen
+    return _pictures_below(folder)
+
+
+def stamp(folder: Path) -> str:
+    """A text that changes when a file below a folder does, cheap enough to ask every time."""
+    digest = hashlib.sha256(str(folder.absolute()).encode())
+    for path in _files(folder):
+        facts = path.stat()
+        digest.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def in_parquet(paths: Sequence[Path], columns: Columns) -> Encoded:
+    """The pictures of the parquet files of one split, as the `datasets` library writes them."""
+    where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(f"reading {where} needs pyarrow: pip install 'egan[images]'.") from error
+    try:
+        rows = pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in paths])
+    except Exception as error:  # pyarrow raises kinds of its own
+        raise UsageError(f"{where} cannot be read: {describe_error(error)}.") from error
+    return in_rows(rows, where, columns)
+
+
+def in_hub(name: str, config: str, columns: Columns) -> Splits:
+    """The pictures of a data set that the `datasets` library downloads, or has downloaded.
+
+    Raises:
+        UsageError: the library is missing, the data set cannot be had, or has no split `train`.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise UsageError(
+            f"the data set {name} is not part of this project: give the folder of its files "
+            "(--data-dir, or data_options.data_dir), or install the library that downloads them: "
+            "pip install 'egan[images]'."
+        ) from error
+    try:
+        found = datasets.load_dataset(name, config or None)
+    except Exception as error:  # without a network, or with a wrong answer
+        raise UsageError(
+            f"{name} cannot be downloaded, {describe_error(error)}: check the name and the "
+            "network, or give the folder of its files (--data-dir)."
+        ) from error
+    if TRAIN not in found:
+        raise UsageError(f"{name} has no split train: it has {', '.join(found)}.")
+    test = next((each for each in TESTS if each in found), None)
+    rows = {each: found[each].with_format("arrow")[:] for each in (TRAIN, test) if each}
+    splits = {each: in_rows(rows[each], f"the {each} split of {name}", columns) for each in rows}
+    return splits[TRAIN], splits[test] if test else None
+
+
+def in_rows(rows: Any, where: str, columns: Columns) -> Encoded:
+    """The pictures of a table of pyarrow.
+
+    Raises:
+        UsageError: it has no such columns.
+    """
+    if not len(rows):
+        raise UsageError(f"{where} is empty: it must hold at least one picture.")
+    image = columns.image or next(_image_columns(rows.schema), "image")
+    label = columns.label or ("label" if "label" in rows.column_names else "")
+    try:
+        held = rows.column(image).combine_chunks()
+        paths = held.field("path") if _has_field(held.type, "path") else None
+        content = held.field("bytes") if _has_field(held.type, "bytes") else held.cast("binary")
+        labels, classes = _labels(rows.column(label)) if label else (None, ())
+    except Exception as error:  # pyarrow raises kinds of its own
+        form = FORM.format(image, label or "label")
+        raise UsageError(
+            f"{where} cannot be read: {describe_error(error)}; it must have {form}."
+        ) from error
+
+    def read(index: int) -> bytes:
+        own = content[index].as_py()
+        if own is None and paths is not None:
+            own = Path(paths[index].as_py()).read_bytes()
+        return bytes(own)
+
+    names = [f"row {index}" for index in range(len(rows))]
+    return Encoded(where, names, read, labels, classes, _digest(map(read, range(len(rows)))))
+
+
+def _image_columns(schema: Any) -> Iterator[str]:
+    for field in schema:
+        if _has_field(field.type, "bytes") or str(field.type) in ("binary", "large_binary"):
+            yield field.name
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    return str(kind).startswith("struct") and kind.get_field_index(name) >= 0
+
+
+def _labels(column: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """Numbers as they are; texts by their order."""
+    values = column.to_numpy()
+    if column.null_count:
+        raise ValueError(f"{column.null_count} labels are missing")
+    if np.issubdtype(values.dtype, np.integer):
+        return torch.from_numpy(values.astype(np.int64)), ()
+    return _numbered([str(each) for each in values])
+
+
+def _numbered(names: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    classes = sorted(set(names))
+    places = {name: place for place, name in enumerate(classes)}
+    return torch.tensor([places[name] for name in names]), tuple(classes)
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for each in contents:
+        digest.update(len(each).to_bytes(8, "little") + each)
+    return digest.hexdigest()
+
+
+def _parquet_files(folder: Path, split: str) -> list[Path]:
+    return sorted([*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files below a folder, hidden ones and folders left out, in their names' order."""
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _pictures_below(folder: Path) -> Splits:
+    paths = [path for path in _files(folder) if path.suffix.lower() in ENDINGS]
+    if not paths:
+        raise UsageError(
+            f"the folder {folder} has no pictures: it must hold train.parquet, or files that end "
+            f"in one of {', '.join(ENDINGS)}."
+        )
+    splits = {path.relative_to(folder).parts[0] for path in paths}
+    test = next((each for each in TESTS if each in splits), None)
+    if TRAIN not in splits or not test:
+        return _pictures(folder, paths), None
+    parts = [[path for path in paths if (folder / each) in path.parents] for each in (TRAIN, test)]
+    return _pictures(folder / TRAIN, parts[0]), _pictures(folder / test, parts[1])
+
+
+def _pictures(folder: Path, paths: Sequence[Path]) -> Encoded:
+    names = [str(path.relative_to(folder)) for path in paths]
+    parents = [Path(name).parts[0] for name in names if len(Path(name).parts) > 1]
+    labelled = len(parents) == len(names) and len(set(parents)) > 1
+    labels, classes = _numbered(parents) if labelled else (None, ())
+    facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    digest = hashlib.sha256(repr((str(folder.absolute()), names, facts)).encode()).hexdigest()
+    return Encoded(
+        str(folder), names, lambda index: paths[index].read_bytes(), labels, classes, digest
+    )
