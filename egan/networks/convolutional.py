@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from egan.networks.sides import halved
 from populations.errors import UsageError
 
 
@@ -32,19 +33,11 @@ def convolutional(
         )
     if depth is not None:
         raise UsageError("networks.depth is not for convolutional: the image's side decides it.")
-    base, steps = _halved(shape[1])
+    base, steps = halved(shape[1], 2)
     return (
         _generator(shape[0], noise, width or 16, base, steps),
         _discriminator(shape[0], 2 * (width or 16), base, steps),
     )
-
-
-def _halved(side: int) -> tuple[int, int]:
-    """The side of the coarsest map, and how often it is doubled."""
-    steps = 0
-    while side > 2 and side % 2 == 0:
-        side, steps = side // 2, steps + 1
-    return side, steps
 
 
 def _generator(channels: int, noise: int, width: int, base: int, steps: int) -> nn.Sequential:

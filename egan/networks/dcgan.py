@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from populations.errors import UsageError
+from egan.networks.sides import check
 
 Pair = tuple[nn.Module, nn.Module]
 
@@ -35,7 +35,7 @@ def dcgan(
     Raises:
         UsageError: the data are not such images, or a depth is given.
     """
-    _check("dcgan", shape, depth)
+    check("dcgan", shape, depth)
     base = width or 64
     maps = [base, 2 * base, 4 * base, 8 * base]
     sides = _sides(shape[1], len(maps))
@@ -82,7 +82,7 @@ def unrolled_quarter(
 def _unrolled(
     name: str, share: int, shape: tuple[int, ...], noise: int, width: int, depth: int | None
 ) -> Pair:
-    _check(name, shape, depth)
+    check(name, shape, depth)
     narrow = max(1, width // share)
     maps = [narrow, 2 * narrow, 4 * narrow]
     sides = _sides(shape[1], len(maps))
@@ -93,16 +93,6 @@ def _unrolled(
     )
     discriminator = _falling(shape[0], maps, sides, 3, 0.3, normed=maps)
     return _initialised(generator), _initialised(discriminator)
-
-
-def _check(name: str, shape: tuple[int, ...], depth: int | None) -> None:
-    if len(shape) != 3 or shape[1] != shape[2]:
-        raise UsageError(
-            f"the network {name} needs images (channels, side, side), and the data have the shape "
-            f"{shape}: use networks.name = 'mlp'."
-        )
-    if depth is not None:
-        raise UsageError(f"networks.depth is not for {name}: its depth is the published one.")
 
 
 def _sides(side: int, steps: int) -> list[int]:
