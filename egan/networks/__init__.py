@@ -14,9 +14,12 @@ from torch import nn
 from egan.config import Config, Networks
 from egan.networks.convolutional import convolutional
 from egan.networks.dcgan import dcgan, unrolled_half, unrolled_quarter
+from egan.networks.dcgan4 import dcgan_4x4, released, released_pytorch
 from egan.networks.discriminators import Ensemble, norm_spectrally, side_by_side
 from egan.networks.flat import Flat, check_sizes
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
+from egan.networks.r3gan import r3gan
+from egan.networks.resnet import sngan
 from egan.networks.tape import Tape
 from egan.networks.views import augmentations, behind_views, packed
 from populations.errors import UsageError
@@ -32,6 +35,11 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "dcgan": dcgan,
     "unrolled-1/2": unrolled_half,
     "unrolled-1/4": unrolled_quarter,
+    "dcgan-4x4": dcgan_4x4,
+    "released": released,
+    "released-pytorch": released_pytorch,
+    "sngan": sngan,
+    "r3gan": r3gan,
 }
 
 __all__ = ["Ensemble", "Flat", "Tape", "augmentations", "make_pair", "networks", "packed"]

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from egan.engines.judging import judging_noise
 from egan.evolution import evolve
 from egan.games import Unconditional
 from egan.losses import mutations, objectives
+from egan.networks import networks
 from egan.penalties import penalties
 from egan.settings import merge
 from egan.world import World
@@ -243,6 +245,39 @@ def test_convolutions_too(make, kind, fakes, real):
     assert other.plan.traits.generator_tape
     assert other.plan.traits.own_logits is (kind == "plain")
     same_generation(state, world, other)
+
+
+def published(name):
+    """A pair for digits, small and in double precision."""
+
+    def build(place):
+        return networks[name]((1, 8, 8), 4, 4, None)[place].double()
+
+    return {"generator": partial(build, 0), "discriminator": partial(build, 1),
+            "noise_dimension": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dcgan-4x4", "released", "released-pytorch", "sngan", "r3gan"])
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+def test_gradients_and_fitness_of_published_pairs_are_the_references(make, name, penalty):
+    settings = settings_of("plain", 1, "judged", "own", penalty)
+    settings |= {"data": "digits", "networks": published(name)}
+    world, state, other = worlds_of(make, "shared", settings)
+    (expected, happened), (found, also) = (next(evolve(state, each, 5)) for each in (world, other))
+    for left, right in zip(happened.offspring, also.offspring, strict=True):
+        assert same_mean(left, right)
+        assert right.fitness.values == pytest.approx(left.fitness.values, rel=1e-6)
+    assert same_mean(expected.environment, found.environment)
+
+
+def same_mean(left, right):
+    """Whether two first moments are equal but for rounding.
+
+    Weights need not be: a bias that batch norm takes out again has a gradient of zero, and Adam
+    turns the rounding of a zero into a step.
+    """
+    one, two = (each.moments.get("inherited", each.moments)["mean"] for each in (left, right))
+    return torch.allclose(two, one, rtol=0, atol=1e-9 * float(one.abs().max()))
 
 
 VIEWS = {

@@ -156,7 +156,11 @@ def test_every_registered_generator_can_be_recombined(name, network):
         Config(networks=Networks(name=network, width=6, noise_dimension=NOISE)), (1, 8, 8)
     )
     scene = mating(*pairs)
-    assert crossovers[name].refuses(scene.game.generator) == ""
+    refusal = crossovers[name].refuses(scene.game.generator)
+    if name == "aligned-average" and network in ("sngan", "r3gan"):
+        assert refusal.startswith("units are aligned in a Sequential of plain layers")
+        return
+    assert refusal == ""
     child = recombine(crossovers[name].cross, name, *pair(scene), scene, 20)
     assert torch.isfinite(samples(scene, child)).all()
 
