@@ -12,6 +12,9 @@ import torch
 from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
 from egan.data import Table, data_sets, stacked
+from egan.losses import mutations, objectives
+from egan.networks import networks, resnet
+from egan.presets import configure
 from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
@@ -107,3 +110,33 @@ def test_every_operator_is_on_the_operators_page():
         "perturbations", "qualities", "diversities", "combinations", "augmentations",
     ):  # fmt: skip
         assert all(f"| `{name}` |" in page for name in catalogue()[kind]), kind
+
+
+NETWORKS = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `(.+?)` \| .* \| \w+, (\d+) \| (.+) \|$", NETWORKS, re.MULTILINE)
+
+
+def test_every_pair_is_on_the_networks_page():
+    assert [row[0] for row in ROWS] == list(networks)
+
+
+@pytest.mark.parametrize(("name", "dimension", "sizes"), ROWS)
+def test_parameters_on_the_networks_page_are_the_pairs(monkeypatch, name, dimension, sizes):
+    monkeypatch.setattr(resnet, "norm_spectrally", lambda module: None)  # it has no parameters
+    for samples, *counts in re.findall(r"(\S+): ([\d,]+) \+ ([\d,]+)", sizes):
+        shape = (2,) if samples == "points" else (3, *map(int, samples.split("x")))
+        with torch.device("meta"):
+            pair = networks[name](shape, int(dimension), None, None)
+        found = [sum(each.numel() for each in module.parameters()) for module in pair]
+        assert [f"{each:,}" for each in found] == counts
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^egan (evolve.*)", NETWORKS.replace("\\\n", " "), re.MULTILINE)
+)
+def test_commands_of_the_networks_page_name_what_exists(command):
+    config = configure(given_settings(parse(shlex.split(command))[1]))
+    assert config.networks.name in networks
+    assert config.networks.noise_dimension in (64, 100, 128)
+    assert {*config.variation.mutations} <= mutations.keys()
+    assert config.environment.objective in objectives
