@@ -217,6 +217,21 @@ def test_biases_and_batch_norms_of_the_dcgans_are_where_they_were(name, biased, 
         assert [each.eps for each in layers(module, nn.BatchNorm2d)] == [eps] * norms
 
 
+@pytest.mark.parametrize(("name", "rising", "falling"), [
+    ("dcgan-4x4", "Unflatten " + 3 * "ConvTranspose2d BatchNorm2d ReLU " + "ConvTranspose2d Tanh",
+     "Conv2d LeakyReLU " + 2 * "Conv2d BatchNorm2d LeakyReLU " + "Conv2d Flatten"),
+    ("released", "Linear Unflatten ReLU " + 2 * "ConvTranspose2d ReLU " + "ConvTranspose2d Tanh",
+     "Conv2d LeakyReLU " + 2 * "Conv2d BatchNorm2d LeakyReLU " + "Flatten Linear"),
+    ("released-pytorch", "Unflatten " + 4 * "ConvTranspose2d ReLU " + "ConvTranspose2d Tanh",
+     "Conv2d LeakyReLU " + 3 * "Conv2d BatchNorm2d LeakyReLU " + "Flatten Linear"),
+])  # fmt: skip
+def test_layers_of_the_dcgans_come_in_the_published_order(name, rising, falling):
+    generate, discriminate = pair(name, width=2)
+    assert [type(each).__name__ for each in generate] == rising.split()
+    assert [type(each).__name__ for each in discriminate] == falling.split()
+    assert {each.negative_slope for each in layers(discriminate, nn.LeakyReLU)} == {0.2}
+
+
 def test_weights_of_sngan_begin_as_in_the_authors_code():
     for module in pair("sngan", noise_dimension=128, width=32):
         strong = {each for block in layers(module, Residual) for each in layers(block, nn.Conv2d)
