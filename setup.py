@@ -34,11 +34,13 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "threadpoolctl>=3",
+        "torchmetrics>=1.6",
         "tqdm>=4.66",
     ],
     extras_require={
         "dask": ["dask>=2025.1", "distributed>=2025.1"],
         "images": ["datasets>=3", "pyarrow>=15"],
+        "inception": ["torch-fidelity>=0.3"],
         "report": ["plotly>=6", "jinja2>=3.1"],
         "test": [
             "pytest>=8",
@@ -50,6 +52,7 @@ setup(
             "distributed>=2025.1",
             "plotly>=6",
             "jinja2>=3.1",
+            "prdc==0.2",
         ],
     },
     entry_points={"console_scripts": ["egan=egan.cli:main"]},

@@ -52,7 +52,8 @@ class Run:
 
     def score(self, count: int = 10_000) -> dict[str, float]:
         """Every score that can judge the data, of `count` samples."""
-        return evaluate(self.sample(count), self.world.data)
+        features = self.config.records.features
+        return evaluate(self.sample(count), self.world.data, features=features)
 
     def mixture(self) -> Generator:
         """A mixture of the last population and the generators kept along the way, fitted to cover.

@@ -25,7 +25,7 @@ from egan.networks import packed
 from egan.optimizer import fresh_moments
 from egan.penalties import SLOPE_FREE
 from egan.scene import BRED, Plan, Scene
-from egan.scores import applicable, scores
+from egan.scores import applicable, named, scores
 from egan.state import State
 from egan.traits import COUNT
 from egan.world import World
@@ -42,10 +42,11 @@ WASSERSTEIN = "wasserstein"
 def check_judge(config: Config, data: Data) -> None:
     """Whether the score that chooses the best generator can judge the data."""
     judge = config.records.judge
-    if lookup("score", judge, scores) and judge not in applicable(data):
+    names = applicable(data, config.records.features)
+    if lookup("score", judge.partition("/")[0], scores) and not named(judge, names):
         raise UsageError(
             f"the score {judge!r} cannot judge {data.name}: records.judge must be one of "
-            f"{', '.join(applicable(data))}."
+            f"{', '.join(names)}."
         )
 
 

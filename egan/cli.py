@@ -130,7 +130,7 @@ def score(arguments: Namespace) -> int:
     config = directory.load_config()
     data = make_data(config.data, config.data_options)
     count = number or config.records.final_samples
-    found = judge({arguments.which: generator}, data, count)
+    found = judge({arguments.which: generator}, data, count, config.records.features)
     record_scores(directory, found, data, count)
     print(table(found[arguments.which]))
     print(grounds(data, count))

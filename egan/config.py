@@ -236,6 +236,10 @@ class Records(Settings, group="records"):
     """Samples that are scored at the end."""
     judge: str = "energy-distance"
     """The score by which the best generator is chosen (`egan list`)."""
+    features: str = "auto"
+    """The feature network by which images are judged (`egan list`), or `package.module:attribute`,
+    a module from images to features; `auto`: the classifier of the data, trained once, where they
+    have labels that it learns, else one of random weights."""
     pictures: int = setting(40, low=1)
     """Pictures in the animation of a run, spread evenly over its generations."""
     tensorboard_every: int = setting(10, low=1)

@@ -26,7 +26,7 @@ from egan.evolution import meet
 from egan.fitness import coverage
 from egan.kernels import as_written
 from egan.scene import Litter, Plan
-from egan.scores import applicable, evaluate, scores
+from egan.scores import applicable, evaluate, score_of
 from egan.state import State
 from egan.variation import anew
 from egan.workers import members_of
@@ -208,7 +208,7 @@ def merits(
 
 def _merits(samples: Tensor, data: Data, names: list[str], real: Tensor) -> dict[str, float]:
     found = evaluate(samples, data, names, real)
-    merit = {name: scores[name].merit(score) for name, score in found.items()}
+    merit = {name: score_of(name).merit(score) for name, score in found.items()}
     return {**merit, "coverage": float(coverage(samples, real))}
 
 

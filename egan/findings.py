@@ -14,7 +14,7 @@ from egan.data import Data, Mixture, Stacked
 from egan.directory import Directory
 from egan.generator import Generator, Share, exported
 from egan.monitor import Row, finite, read_log
-from egan.scores import Score, accuracy, evaluate, floors, scores
+from egan.scores import Score, accuracy, evaluate, floors, named, note, score_of
 from populations.checkpoint import write_whole
 from populations.registry import first_line
 
@@ -30,13 +30,22 @@ UNITS = {
 }
 
 
-def judge(generators: Mapping[str, Generator], data: Data, count: int) -> dict[str, Verdict]:
-    """Each score of `count` samples of each generator, and what as many real samples score."""
-    real = floors(data, count)
+def judge(
+    generators: Mapping[str, Generator], data: Data, count: int, features: str
+) -> dict[str, Verdict]:
+    """Each score of `count` samples of each generator, and what as many real samples score.
+
+    Args:
+        generators: by what they are called.
+        data: what samples should look like.
+        count: of samples.
+        features: the feature network by which images are judged.
+    """
+    real = floors(data, count, features)
     return {
         which: {
             name: {"score": score, "real": real[name]}
-            for name, score in evaluate(generator.sample(count), data).items()
+            for name, score in evaluate(generator.sample(count), data, list(real)).items()
         }
         for which, generator in generators.items()
     }
@@ -47,10 +56,10 @@ def record_scores(
 ) -> None:
     """Write scores into `scores.json`, beside those of other generators.
 
-    Each generator's are told with the number of samples, and the accuracy of the classifier where
-    there is one.
+    Each generator's are told with the number of samples, the accuracy of the classifier where there
+    is one, and what must be known of the data.
     """
-    facts = {"samples": count, "classifier": accuracy(data)}
+    facts = {"samples": count, "classifier": accuracy(data), "note": note(data) or None}
     told = {name: fact for name, fact in facts.items() if fact is not None}
     new = {which: {**told, **finite(verdict)} for which, verdict in found.items()}
     text = json.dumps({**recorded_scores(directory), **new}, indent=2) + "\n"
@@ -68,11 +77,12 @@ def recorded_scores(directory: Directory) -> dict[str, Any]:
 
 def table(found: Verdict) -> str:
     """Scores as text: name, value, what real data have, which is better."""
-    lines = [f"{'score':18}{'value':>12}{'real data':>12}  "]
+    width = max(map(len, found)) + 1
+    lines = [f"{'score':{width}}{'value':>12}{'real data':>12}  "]
     for name, values in found.items():
-        score: Score = scores[name]
+        score: Score = score_of(name)
         lines.append(
-            f"{name:18}{values['score']:12.4g}{values['real']:12.4g}  "
+            f"{name:{width}}{values['score']:12.4g}{values['real']:12.4g}  "
             f"{BETTER[score.better]}: {first_line(score.function)}"
         )
     return "\n".join(lines)
@@ -82,19 +92,17 @@ def grounds(data: Data, count: int) -> str:
     """What a table of scores rests on: the samples, and the classifier where there is one."""
     right = accuracy(data)
     by = "" if right is None else f" The classifier is right in {right:.1%} of held-out images."
-    return f"Of {count:,} samples.{by}{_note(data)}"
+    return " ".join([f"Of {count:,} samples.{by}", *_warning(note(data))])
 
 
-def _note(data: Data) -> str:
-    """What must be known of scores on these data, as a sentence."""
-    note = getattr(data.table if isinstance(data, Stacked) else data, "note", "")
-    return f" Note that {note}." if note else ""
+def _warning(fact: str) -> list[str]:
+    return [f"Note that {fact}."] if fact else []
 
 
 def titled(name: str, between: str = " ") -> str:
     """A score as the title of an axis: its name and, after `between`, its unit and direction."""
     notes = [UNITS[name]] if name in UNITS else []
-    return f"{name}{between}({', '.join([*notes, BETTER[scores[name].better]])})"
+    return f"{name}{between}({', '.join([*notes, BETTER[score_of(name).better]])})"
 
 
 def summary(directory: Directory) -> dict[str, Any]:
@@ -158,6 +166,7 @@ def paragraph(directory: Directory, data: Data) -> str:
         f"Evolved {facts['generations']:,} generations on {data.name} in "
         f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {preset}).",
         *_quality("The final generator", scored.get("final", {}), data),
+        *_best(scored, directory),
     ]
     if directory.weights("mixture").is_file():
         sentences.append(_shares(exported(directory, "mixture").members))
@@ -167,7 +176,7 @@ def paragraph(directory: Directory, data: Data) -> str:
         sentences.append(f"Survivors came from {shares}.")
     if facts["alarms"]:
         sentences += _collapses(facts["alarms"], facts["revivals"], directory)
-    return " ".join(sentences)
+    return " ".join([*sentences, *_warning(note(data))])
 
 
 def _collapses(alarms: Sequence[int], revivals: int, directory: Directory) -> list[str]:
@@ -178,6 +187,21 @@ def _collapses(alarms: Sequence[int], revivals: int, directory: Directory) -> li
         f"There was an alarm of a collapse at generation {shown}{more}{back}.",
         f"The generator that covered most of the data, that of generation "
         f"{exported(directory, 'refuge').generation:,}, is kept: --which refuge.",
+    ]
+
+
+def _best(scored: Mapping[str, Any], directory: Directory) -> list[str]:
+    """Of the best generator, where it is not the final one."""
+    final, best = scored.get("final", {}), scored.get("best")
+    name = named(directory.load_config().records.judge, list(final))
+    if best is None or name is None or name not in best:
+        return []
+    scores = [found[name]["score"] for found in (best, final)]
+    kept, last = ("none" if score is None else f"{score:.3g}" for score in scores)
+    generation = exported(directory, "best").generation
+    return [
+        f"The best generator at a look, by {name}, was that of generation {generation:,}, which is "
+        f"kept (--which best): {kept}, the final one {last}."
     ]
 
 
@@ -206,6 +230,13 @@ def _quality(subject: str, found: dict[str, Any], data: Data) -> list[str]:
             f"{sure['real']:.1%}) and finds {classes['score']:.0f} of "
             f"{classes['real']:.0f} classes with an entropy of "
             f"{spread['score']:.2f} nats (real data: {spread['real']:.2f})."
+        )
+    frechet = next((name for name in found if name.startswith("frechet-distance/")), None)
+    if frechet is not None and found[frechet]["score"] is not None:
+        values, network = found[frechet], frechet.partition("/")[2]
+        sentences.append(
+            f"Its Frechet distance by features of the network {network} is {values['score']:.3g} "
+            f"(real data: {values['real']:.2g})."
         )
     if "energy-distance" in found and found["energy-distance"]["score"] is not None:
         energy = found["energy-distance"]

@@ -37,6 +37,7 @@ _IMAGES: dict[str, Any] = {
     "networks": {"name": "convolutional", "noise_dimension": 32},
     "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
     "fitness": {"samples": 16},
+    "records": {"judge": "frechet-distance"},
     "environment": {
         "batch": 32,
         "lr": 2e-3,
@@ -46,7 +47,10 @@ _IMAGES: dict[str, Any] = {
     },
 }
 # As many samples as published for a thousand modes, and a tenth of them in the course of a run.
-_STACKED = {"score_samples": 2_600, "final_samples": 26_000, "score_every": 1_000}
+_STACKED = {
+    "score_samples": 2_600, "final_samples": 26_000, "score_every": 1_000,
+    "judge": "energy-distance",
+}  # fmt: skip
 _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
     "random": {"generations": 12_000},

@@ -11,7 +11,7 @@ from egan.findings import write_lineage
 from egan.generator import Generator, export
 from egan.monitor import Board, Log, Row, read_log
 from egan.pictures import draw
-from egan.scores import evaluate, reference, scores
+from egan.scores import applicable, evaluate, named, reference, score_of
 from egan.settings import plain
 from egan.snapshot import Best, freeze
 from egan.state import State
@@ -26,7 +26,8 @@ class Recorder:
     def __init__(self, world: World, directory: Directory, state: State, best: Best | None) -> None:
         self.world, self.directory, self.best = world, directory, best
         self.records = world.config.records
-        self.judge = scores[self.records.judge]
+        self.names = applicable(world.data, self.records.features)
+        self.judge = named(self.records.judge, self.names) or self.records.judge
         self.until = world.config.generations
         begun = bool(checkpoint.all_in(directory.checkpoints))
         if not begun:
@@ -92,9 +93,9 @@ class Recorder:
     def _score(self, state: State) -> dict[str, float]:
         count, data = self.records.score_samples, self.world.data
         samples = self.generator.load(state.population[0]).sample(count, seed=state.generation)
-        found = evaluate(samples, data, real=reference(data, count))
-        score = found[self.records.judge]
-        if self.best is None or self.judge.merit(score) > self.judge.merit(self.best.score):
+        found = evaluate(samples, data, self.names, reference(data, count))
+        score, merit = found[self.judge], score_of(self.judge).merit
+        if self.best is None or merit(score) > merit(self.best.score):
             self.best = Best(state.population[0], score, state.generation)
         return found
 

@@ -22,7 +22,7 @@ from egan.pages import Cell, Choice, Figure, Section, Table, View, Views, embedd
 from egan.pages.charts import Line, areas, axis, genealogy, lines
 from egan.palette import Style, styles
 from egan.presets import configure
-from egan.scores import scores
+from egan.scores import score_of, scores
 from egan.settings import flatten, plain
 from populations.errors import UsageError
 
@@ -159,7 +159,7 @@ def final_scores(found: Mapping[str, Any]) -> Table:
         known = [each.get(name) or {} for each in found.values()]
         values = [each.get("score") for each in known]
         real = next((each["real"] for each in known if "real" in each), None)
-        better = BETTER[scores[name].better]
+        better = BETTER[score_of(name).better]
         rows.append([Cell(name, name), *map(_number, values), _number(real), Cell(better, better)])
     return Table(f"Scores of the generators ({counts})", columns, rows)
 
@@ -222,7 +222,7 @@ def score_curves(directory: Directory, history: History) -> Section | None:
     names = sorted(found, key=lambda name: name != judge)
     views: dict[tuple[str, ...], View] = {}
     for name in names:
-        log = scores[name].better == "lower"
+        log = score_of(name).better == "lower"
         up = axis(titled(name, "<br>"), log=log)
         drawn = [Line(name, *found[name], BLACK)]
         views[name,] = View(_over_time(history, drawn, up))

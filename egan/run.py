@@ -216,12 +216,22 @@ def _finish(state: State, world: World, directory: Directory) -> None:
     title = f"final, generation {world.config.generations:,}"
     draw(generator.sample, world.data, directory.final_picture, title)
     animate(directory.frames(), directory.animation)
+    if _best_is_another(directory):
+        generators["best"] = Generator(make_game(world.config, world.data.shape, str(world.device)))
+        load_weights(generators["best"], directory, "best")
     if world.config.population.mixture:
         generators["mixture"], members = fit_mixture(state, world)
         module = generators["mixture"].module
         export(directory, "mixture", module, state.generation, world.data.shape, members)
     count = world.config.records.final_samples
-    record_scores(directory, judge(generators, world.data, count), world.data, count)
+    found = judge(generators, world.data, count, world.config.records.features)
+    record_scores(directory, found, world.data, count)
+
+
+def _best_is_another(directory: Directory) -> bool:
+    """Whether the best generator is not the final one."""
+    best, final = (exported(directory, which).generation for which in ("best", "final"))
+    return best != final
 
 
 def _is_finished(config: Config, directory: Directory) -> bool:

@@ -43,11 +43,19 @@ class Rules(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Pixels, (pictures, channels, height, width), uint8; which pictures these are; their kind."""
+    """What became of pictures.
+
+    Attributes:
+        pixels: (pictures, channels, height, width), uint8.
+        kept: the indices of these pictures.
+        lossy: whether one was compressed with losses.
+        digest: a text that changes when the pixels do.
+    """
 
     pixels: Tensor
     kept: Tensor
     lossy: bool
+    digest: str
 
 
 def decoded(pictures: Encoded, rules: Rules) -> Decoded:
@@ -68,7 +76,7 @@ def decoded(pictures: Encoded, rules: Rules) -> Decoded:
     name = f"pixels-{_key(pictures, rules.size, channels)}"
     shape = (len(kept), channels, height, width)
     fill = functools.partial(_decode_all, pictures, kept.tolist(), rules.size)
-    return Decoded(mapped(name, shape, fill), kept, bool(facts["lossy"][kept].any()))
+    return Decoded(mapped(name, shape, fill), kept, bool(facts["lossy"][kept].any()), name)
 
 
 def _key(pictures: Encoded, *more: int) -> str:

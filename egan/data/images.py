@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from egan.data.decoding import Rules, decoded
+from egan.data.decoding import Decoded, Rules, decoded
 from egan.data.encoded import Columns, Encoded, Splits, in_folder, in_hub, stamp
 from egan.data.sources import Table
 from populations.errors import UsageError
@@ -154,19 +154,20 @@ def _downloaded(
 
 def _table(name: str, splits: Splits, rules: Rules, flip: bool, lossless: bool) -> Table:
     train, test = splits
-    values, labels, lossy = _split(train, rules)
-    note = COPIES if lossy and lossless else ""
+    found = decoded(train, rules)
+    note = COPIES if found.lossy and lossless else ""
     unseen = None
     if test is not None:
-        same = rules._replace(channels=values.shape[1], size=rules.size or _side(values))
-        unseen = Table(name, *_split(test, same)[:2])
-    return Table(name, values, labels, unseen, flip, train.classes, note)
+        side = rules.size or _side(found.pixels)
+        same = decoded(test, rules._replace(channels=found.pixels.shape[1], size=side))
+        unseen = Table(name, same.pixels, _labels(test, same), digest=same.digest)
+    return Table(
+        name, found.pixels, _labels(train, found), unseen, flip, train.classes, note, found.digest
+    )
 
 
-def _split(pictures: Encoded, rules: Rules) -> tuple[Tensor, Tensor | None, bool]:
-    found = decoded(pictures, rules)
-    labels = None if pictures.labels is None else pictures.labels[found.kept]
-    return found.pixels, labels, found.lossy
+def _labels(pictures: Encoded, found: Decoded) -> Tensor | None:
+    return None if pictures.labels is None else pictures.labels[found.kept]
 
 
 def _side(values: Tensor) -> int:

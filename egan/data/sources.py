@@ -123,6 +123,7 @@ class Table:
         flip: whether half of the images that are drawn are mirrored, left to right.
         classes: the names of the classes, where they have any.
         note: what whoever reads scores on these data must know.
+        digest: a text that changes when the values do, where there is one cheaper than theirs.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Table:
     flip: bool = False
     classes: tuple[str, ...] = ()
     note: str = ""
+    digest: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

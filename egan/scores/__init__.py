@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from egan.data import Data, Mixture, Stacked, Table
-from egan.scores import classes, modes
+from egan.scores import classes, distributions, manifolds, modes
 from egan.scores.distances import energy_distance
+from egan.scores.features import (
+    AUTO,
+    feature_networks,
+    learned_by,
+    look,
+    names_of,
+    network_of,
+    reference_of,
+)
 from populations.randomness import generator as keyed
 
 SAMPLES, STACKED_SAMPLES = 10_000, 26_000
@@ -25,12 +34,14 @@ class Score(NamedTuple):
     Attributes:
         function: of samples and what `needs` says.
         needs: "real" samples of the same number, the "mixture", known "modes" (of a mixture, or of
-            stacked images), or "labels" (of a table, or of what is stacked).
+            stacked images), "labels" (of a table, or of what is stacked); "nothing" but images
+            large enough; or the "features" of images, or "logits" too, in the place of samples, and
+            those of the data, or of data with samples that are "unseen".
         better: whether "higher" or "lower" values are better, or those near the 1 of "real" data.
     """
 
-    function: Callable[[Tensor, Any], float]
-    needs: Literal["real", "mixture", "modes", "labels"]
+    function: Callable[..., float]
+    needs: Literal["real", "mixture", "modes", "labels", "nothing", "features", "logits", "unseen"]
     better: Literal["higher", "lower", "real"]
 
     def merit(self, score: float) -> float:
@@ -53,25 +64,73 @@ scores: dict[str, Score] = {
     "confidence": Score(classes.confidence, "labels", "higher"),
     "class-entropy": Score(classes.class_entropy, "labels", "higher"),
     "classes": Score(classes.classes_covered, "labels", "higher"),
+    "frechet-distance": Score(distributions.frechet_distance, "features", "lower"),
+    "kernel-distance": Score(distributions.kernel_distance, "features", "lower"),
+    "inception-score": Score(distributions.inception_score, "logits", "higher"),
+    "precision": Score(manifolds.precision, "features", "higher"),
+    "recall": Score(manifolds.recall, "features", "higher"),
+    "density": Score(manifolds.density, "features", "real"),
+    "coverage": Score(manifolds.coverage, "features", "higher"),
+    "authenticity": Score(manifolds.authenticity, "unseen", "higher"),
+    "ms-ssim": Score(distributions.ms_ssim, "nothing", "lower"),
 }
 
 __all__ = [
-    "Score", "accuracy", "applicable", "energy_distance", "evaluate", "floors", "full_cover",
-    "look_samples_of", "primary_of", "reference", "samples_of", "scores",
+    "AUTO", "Score", "accuracy", "applicable", "energy_distance", "evaluate", "feature_networks",
+    "floors", "full_cover", "look_samples_of", "named", "note", "primary_of", "reference",
+    "samples_of", "score_of", "scores",
 ]  # fmt: skip
 
 
-def applicable(data: Data) -> list[str]:
-    """The names of the scores that can judge these data."""
+def score_of(name: str) -> Score:
+    """The score of a name, which that of a feature network may follow: `precision/classifier`."""
+    return scores[name.partition("/")[0]]
+
+
+def applicable(data: Data, features: Any = AUTO) -> list[str]:
+    """The names of the scores that can judge these data.
+
+    Args:
+        data: to be judged.
+        features: the feature network that sees images; see `features.network_of`.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    kinds = _kinds(data)
+    names = [name for name, score in scores.items() if score.needs in kinds]
+    if not isinstance(data, Table) or not _is_image(data):
+        return names
+    network = network_of(data, features)
+    kinds = {"features"}
+    kinds |= {"logits"} if network.classifies else set()
+    kinds |= {"unseen"} if data.unseen else set()
+    seen = [name for name, score in scores.items() if score.needs in kinds]
+    return [*names, *names_of(seen, network)]
+
+
+def _kinds(data: Data) -> set[str]:
     kinds = {"real"}
     kinds |= {"mixture", "modes"} if isinstance(data, Mixture) else set()
     kinds |= {"modes", "labels"} if isinstance(data, Stacked) else set()
-    kinds |= {"labels"} if isinstance(data, Table) and data.labels is not None else set()
-    return [name for name, score in scores.items() if score.needs in kinds]
+    kinds |= {"labels"} if isinstance(data, Table) and learned_by(data) else set()
+    kinds |= {"nothing"} if _is_image(data) and distributions.scales(data.shape[1:]) > 1 else set()
+    return kinds
+
+
+def _is_image(data: Data) -> bool:
+    return len(data.shape) == 3
+
+
+def named(name: str, names: Sequence[str]) -> str | None:
+    """Which of the names is meant: by a score's name alone that by the feature network in use."""
+    return next((each for each in names if name in (each, each.partition("/")[0])), None)
 
 
 def primary_of(data: Data) -> str:
     """The score by which methods are compared on these data."""
+    if isinstance(data, Table) and _is_image(data):
+        return names_of(["frechet-distance"], network_of(data))[0]
     return "reverse-kl" if isinstance(data, Stacked) else "energy-distance"
 
 
@@ -99,11 +158,18 @@ def accuracy(data: Data) -> float | None:
     It is trained now unless the cache has it.
 
     Raises:
-        UsageError: it is too bad to judge.
+        UsageError: it is too bad to count modes.
     """
-    if isinstance(data, Stacked) or (isinstance(data, Table) and data.labels is not None):
+    if isinstance(data, Stacked):
         return classes.judge_of(data).accuracy
-    return None
+    judge = learned_by(data) if isinstance(data, Table) else None
+    return judge.accuracy if judge else None
+
+
+def note(data: Data) -> str:
+    """What whoever reads scores on these data must know; empty: nothing."""
+    own: str = getattr(data.table if isinstance(data, Stacked) else data, "note", "")
+    return own
 
 
 def reference(data: Data, count: int, index: int = 0) -> Tensor:
@@ -112,29 +178,49 @@ def reference(data: Data, count: int, index: int = 0) -> Tensor:
 
 
 def evaluate(
-    samples: Tensor, data: Data, names: list[str] | None = None, real: Tensor | None = None
+    samples: Tensor,
+    data: Data,
+    names: Sequence[str] | None = None,
+    real: Tensor | None = None,
+    features: Any = AUTO,
 ) -> dict[str, float]:
     """Every score of samples that can judge these data.
 
     Args:
         samples: (n, *shape), float32, on the CPU.
         data: what they should look like.
-        names: which scores; default: all that apply.
+        names: which scores, as `applicable` names them; default: all that apply.
         real: real samples; default: as many as there are samples.
+        features: the feature network of those that apply.
     """
+    names = applicable(data, features) if names is None else names
     if not bool(torch.isfinite(samples).all()):
-        return {name: float("nan") for name in names or applicable(data)}
+        return dict.fromkeys(names, float("nan"))
     real = reference(data, len(samples)) if real is None else real
-    return {
-        name: scores[name].function(samples, real if scores[name].needs == "real" else data)
-        for name in names or applicable(data)
-    }
+    return {name: _value(name, samples, data, real) for name in names}
 
 
-def floors(data: Data, count: int) -> dict[str, float]:
-    """What real data score at that number of samples: the floor or ceiling beside each score."""
+def _value(name: str, samples: Tensor, data: Any, real: Tensor) -> float:
+    score, network = score_of(name), name.partition("/")[2]
+    if network:
+        sees = network_of(data, network)
+        return score.function(look(samples, sees), reference_of(data, sees))
+    if score.needs == "nothing":
+        return score.function(samples)
+    return score.function(samples, real if score.needs == "real" else data)
+
+
+def floors(data: Data, count: int, features: Any = AUTO) -> dict[str, float]:
+    """What real data score at that number of samples: the floor or ceiling beside each score.
+
+    They are the unseen ones where the data come with such.
+    """
+    fresh = data.unseen if isinstance(data, Table) and data.unseen else data
     rows = [
-        evaluate(reference(data, count, 2 * draw + 1), data, real=reference(data, count, 2 * draw))
+        evaluate(
+            reference(fresh, count, 2 * draw + 1), data, real=reference(data, count, 2 * draw),
+            features=features,
+        )
         for draw in range(FLOOR_DRAWS)
-    ]
+    ]  # fmt: skip
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

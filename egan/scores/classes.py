@@ -14,6 +14,7 @@ from torch import Tensor
 
 from egan.data import Stacked, Table
 from egan.scores.classifiers import Judge, judge_for
+from egan.scores.features import classifier, look
 
 ENOUGH = 0.01  # share of all samples that makes a class count
 
@@ -23,28 +24,30 @@ def judge_of(data: Table | Stacked) -> Judge:
     return judge_for(data.table if isinstance(data, Stacked) else data)
 
 
+def probabilities(samples: Tensor, data: Table | Stacked) -> Tensor:
+    """Of the classes, (images, classes); of stacked samples each channel is an image, in order."""
+    if isinstance(data, Table):
+        logits = look(samples, classifier(data)).logits
+        assert logits is not None
+        return logits.softmax(1)
+    for seen in _last:
+        if seen.samples() is samples and (seen.version, seen.data) == (samples._version, data):
+            return seen.probabilities
+    found = judge_of(data).probabilities(samples.flatten(0, 1)[:, None])
+    _last[:] = [_Seen(weakref.ref(samples), samples._version, data, found)]
+    return found
+
+
 class _Seen(NamedTuple):
-    """What the classifier made of some samples."""
+    """What the classifier made of the channels of some samples."""
 
     samples: weakref.ref[Tensor]
     version: int
-    data: Table | Stacked
+    data: Stacked
     probabilities: Tensor
 
 
 _last: list[_Seen] = []  # several scores read the same samples one after the other
-
-
-def probabilities(samples: Tensor, data: Table | Stacked) -> Tensor:
-    """Of the classes, (images, classes); of stacked samples each channel is an image, in order."""
-    for seen in _last:
-        same = seen.samples() is samples and seen.version == samples._version
-        if same and seen.data is data:
-            return seen.probabilities
-    images = samples.flatten(0, 1)[:, None] if isinstance(data, Stacked) else samples
-    found = judge_of(data).probabilities(images)
-    _last[:] = [_Seen(weakref.ref(samples), samples._version, data, found)]
-    return found
 
 
 def modes_of(samples: Tensor, data: Stacked) -> Tensor:

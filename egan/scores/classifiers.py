@@ -34,11 +34,37 @@ PEAK_LR = 4e-3
 CHUNK = 256  # samples at a time: twice as fast as by the thousand, which leave the cache
 
 
-class Judge(NamedTuple):
-    """A trained classifier, and its accuracy on samples that it has not seen."""
+class Sight(NamedTuple):
+    """What a network sees in samples.
 
-    network: nn.Module
+    Attributes:
+        features: (n, dimensions).
+        logits: of the classes, (n, classes), where the network is a classifier.
+    """
+
+    features: Tensor
+    logits: Tensor | None
+
+
+class Judge(NamedTuple):
+    """A trained classifier.
+
+    Attributes:
+        network: its trunk and its head, in evaluation mode.
+        accuracy: on samples that it has not seen.
+        digest: a text that changes when its weights do.
+    """
+
+    network: nn.Sequential
     accuracy: float
+    digest: str
+
+    def see(self, samples: Tensor) -> Sight:
+        """The trunk's last maps averaged over places, or its hidden units; and logits."""
+        trunk, head = self.network
+        with torch.no_grad():
+            maps = trunk(samples)
+            return Sight(maps.flatten(2).mean(2) if maps.dim() > 2 else maps, head(maps))
 
     def probabilities(self, samples: Tensor) -> Tensor:
         """Of the classes, (n, classes), for samples, (n, *shape), float32."""
@@ -71,7 +97,12 @@ def judge_for(table: Table) -> Judge:
             f"it must reach {wanted:.0%} to judge."
         )
     network.load_state_dict({key: each for key, each in found.items() if key != "accuracy"})
-    return Judge(network.eval(), accuracy)
+    return Judge(network.eval(), accuracy, name)
+
+
+def digest_of(table: Table) -> str:
+    """A text that changes when the samples do."""
+    return table.digest or _digest((table.values, torch.zeros(0)))
 
 
 Part = tuple[Tensor, Tensor]
@@ -108,19 +139,18 @@ def _digest(*parts: Part) -> str:
     return digest.hexdigest()[:32]
 
 
-def _network(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Three convolutions for images, one hidden layer for anything else."""
+def _network(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Trunk and head: three convolutions for images, one hidden layer for anything else."""
     if len(shape) != 3:
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, classes)
-        )
+        trunk = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU())
+        return nn.Sequential(trunk, nn.Linear(128, classes))
     halved = nn.MaxPool2d(2, ceil_mode=True)
     sides = [math.ceil(side / 4) for side in shape[1:]]
-    return nn.Sequential(
-        *_convolution(shape[0], 16), halved,
-        *_convolution(16, 32), halved,
-        *_convolution(32, 64), nn.Flatten(), nn.Linear(64 * math.prod(sides), classes),
-    )  # fmt: skip
+    trunk = nn.Sequential(
+        *_convolution(shape[0], 16), halved, *_convolution(16, 32), halved, *_convolution(32, 64)
+    )
+    head = nn.Sequential(nn.Flatten(), nn.Linear(64 * math.prod(sides), classes))
+    return nn.Sequential(trunk, head)
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
@@ -129,12 +159,12 @@ def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     )  # fmt: skip
 
 
-def _trained(name: str, network: nn.Module, seen: Part, unseen: Part) -> Tensors:
+def _trained(name: str, network: nn.Sequential, seen: Part, unseen: Part) -> Tensors:
     """Weights, statistics and accuracy."""
     LOGGER.warning(f"A classifier that judges {name} is trained, once on this machine.")
     with threads(1):  # enough for such small networks, and the same on every machine
         _train(network, *seen)
-        found = Judge(network.eval(), math.nan).probabilities(scaled(unseen[0])).argmax(1)
+        found = Judge(network.eval(), math.nan, "").probabilities(scaled(unseen[0])).argmax(1)
     accuracy = (found == unseen[1]).double().mean()
     return {**network.state_dict(), "accuracy": accuracy}
 

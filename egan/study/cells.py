@@ -20,7 +20,7 @@ from egan.mixture import fit_mixture
 from egan.monitor import ALARMS, Row
 from egan.presets import configure
 from egan.run import advance
-from egan.scores import applicable, evaluate, look_samples_of, reference, scores
+from egan.scores import applicable, evaluate, look_samples_of, reference, score_of
 from egan.settings import merge
 from egan.snapshot import start
 from egan.state import State
@@ -152,7 +152,7 @@ class Watch:
         self.world, self.task = world, task
         self.names = applicable(world.data)
         self.look_names = _look_names(world.data, task.data.primary)
-        self.score = scores[task.data.primary]
+        self.score = score_of(task.data.primary)
         self.real = reference(world.data, look_samples_of(world.data), index=2)
         self.looks: list[dict[str, Any]] = []
         self.best: tuple[float, State, float] | None = None

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from egan.cost import clock
 from egan.data import make_data
-from egan.scores import accuracy
+from egan.scores import accuracy, note
 from egan.study.calibration import calibration
 from egan.study.cells import Task, run_cell
 from egan.study.plan import Asked, Tell, priced, wanted
@@ -81,7 +81,8 @@ def compare(
     plan = wanted(asked, old)
     with held(folder):
         study = priced(plan, old, tell)
-        judges = _judges(study.data[len(old.data) if old else 0 :])
+        more = study.data[len(old.data) if old else 0 :]
+        judges = {**_judges(more), **_notes(more)}
         study = replace(study, about={**judges, **(old.about if old else {}), **(about or {})})
         folder.write(study)
         _run(folder, study, jobs, progress, tell)
@@ -172,6 +173,12 @@ def _judges(data: Sequence[DataSet]) -> dict[str, str]:
         for name, share in right.items()
         if share is not None
     }
+
+
+def _notes(data: Sequence[DataSet]) -> dict[str, str]:
+    """What must be known of scores on the data."""
+    notes = {each.name: note(make_data(each.source, each.options)) for each in data}
+    return {f"note on {name}": text for name, text in notes.items() if text}
 
 
 def origin() -> dict[str, str]:

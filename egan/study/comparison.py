@@ -12,7 +12,7 @@ import numpy as np
 
 from egan.data import Data, make_data
 from egan.palette import Style, styles
-from egan.scores import evaluate, full_cover, reference, scores
+from egan.scores import evaluate, full_cover, reference, score_of
 from egan.study.records import Cell, DataSet, Folder, Study
 from egan.study.statistics import median_interval
 from egan.study.tables import Row, lost, merits, settled, summary
@@ -59,7 +59,7 @@ class Comparison:
     @property
     def ranked(self) -> list[str]:
         """The arms, the best median of the final primary score first."""
-        score = scores[self.primary]
+        score = score_of(self.primary)
         return sorted(self.cells, key=lambda arm: -score.merit(self.rows[arm]["median"]))
 
     @property
@@ -162,7 +162,7 @@ def _comparison(
 
 def distances(score: str) -> bool:
     """Whether a score is a distance to the data: 0 is perfect, and orders of magnitude count."""
-    return scores[score].better == "lower"
+    return score_of(score).better == "lower"
 
 
 def limits(values: np.ndarray, score: str) -> tuple[float, float]:

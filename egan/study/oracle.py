@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from egan.assembly import make_game
 from egan.generator import Generator
-from egan.scores import evaluate, reference, scores
+from egan.scores import evaluate, reference, score_of
 from egan.world import World
 from populations.individual import Individual
 from populations.selection import Selection
@@ -34,7 +34,7 @@ def with_oracle(world: World, score: str) -> World:
     def merit(child: Individual) -> float:
         plain = replace(child, average=None)  # as it is, without its lineage's past
         samples = generator.load(plain).sample(SAMPLES, seed=0)
-        return scores[score].merit(evaluate(samples, world.data, [score], real)[score])
+        return score_of(score).merit(evaluate(samples, world.data, [score], real)[score])
 
     def choose(children: Sequence[Individual], count: int) -> list[Individual]:
         return sorted(children, key=merit, reverse=True)[:count]

@@ -18,7 +18,7 @@ from egan.pages import Choice, Figure, Section, Table, View, Views, embedded, wr
 from egan.pages.charts import Line, Strip, areas, axis, lines, scatter, strips
 from egan.palette import COLOURS, REAL
 from egan.pictures import Plane, plane, sheet
-from egan.scores import reference, scores
+from egan.scores import reference, score_of
 from egan.scores.distances import ENOUGH
 from egan.study.calibration import head, shown_rows
 from egan.study.comparison import Comparison, distances, limits
@@ -105,7 +105,7 @@ def _how_to_read(study: Study) -> list[str]:
 
 def table(comparison: Comparison) -> Table:
     """All arms on a data set, the best first."""
-    better, count = BETTER[scores[comparison.primary].better], comparison.about.samples
+    better, count = BETTER[score_of(comparison.primary).better], comparison.about.samples
     if comparison.primary == "energy-distance":
         count = min(count, ENOUGH)
     caption = f"{comparison.name}: {comparison.primary} of {count:,} samples ({better})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from egan.data import has_option, make_data
-from egan.scores import applicable, primary_of, samples_of
+from egan.scores import applicable, named, primary_of, samples_of
 from egan.settings import merge
 from egan.snapshot import start
 from egan.study.arms import USUAL, Arm, parse_arms
@@ -195,15 +195,16 @@ def _data_sets(text: str, asked: Asked) -> Iterator[DataSet]:
     for choice in swept(text):
         options = _located(choice.name, choice.settings, asked.data_dir)
         data = make_data(choice.name, options)
-        primary = asked.primary or primary_of(data)
-        if primary not in applicable(data):
+        names = applicable(data)
+        primary = named(asked.primary or primary_of(data), names)
+        if primary is None:
             raise UsageError(
-                f"the score {primary!r} cannot judge {choice.text}: it must be one of "
-                f"{', '.join(applicable(data))}."
+                f"the score {asked.primary!r} cannot judge {choice.text}: it must be one of "
+                f"{', '.join(names)}."
             )
         samples = asked.samples or samples_of(data)
-        named = {name: value for name, value in choice.settings.items() if name != "data_dir"}
-        yield DataSet(spelled(choice.name, named), choice.name, options, primary, samples)
+        given = {name: value for name, value in choice.settings.items() if name != "data_dir"}
+        yield DataSet(spelled(choice.name, given), choice.name, options, primary, samples)
 
 
 def _at_folder(asked: Asked, old: Study | None) -> tuple[Asked, Study | None]:

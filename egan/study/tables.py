@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from egan.data import make_data
-from egan.scores import Score, full_cover, look_samples_of, scores
+from egan.scores import Score, full_cover, look_samples_of, score_of
 from egan.scores.distances import ENOUGH
 from egan.settings import flatten
 from egan.study.records import Cell, DataSet, Study
@@ -56,7 +56,7 @@ def _of_data(study: Study, data: DataSet, cells: Sequence[Cell]) -> list[Row]:
 
 def merits(data: DataSet, cells: Iterable[Cell], when: str = "final") -> list[float]:
     """The primary score of each cell, as a number that is the higher the better."""
-    score: Score = scores[data.primary]
+    score: Score = score_of(data.primary)
     return [score.merit(value(cell, when, data.primary)) for cell in cells]
 
 
@@ -74,7 +74,7 @@ def settled(cell: Cell, when: str, name: str) -> float:
 
 def lost(name: str) -> float:
     """What a run without a score counts as having: the worst there is."""
-    return math.inf if scores[name].better == "lower" else -math.inf
+    return math.inf if score_of(name).better == "lower" else -math.inf
 
 
 def _row(data: DataSet, arm: str, cells: Sequence[Cell]) -> Row:
@@ -157,7 +157,7 @@ def markdown(study: Study, rows: Sequence[Row]) -> str:
 
 
 def _table(study: Study, data: DataSet, rows: Sequence[Row]) -> str:
-    score: Score = scores[data.primary]
+    score: Score = score_of(data.primary)
     against = study.arms[0].name
     head = [
         "arm", "seeds", f"{data.primary} ({score.better} is better), final: median [95 %]",

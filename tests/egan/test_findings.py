@@ -159,10 +159,13 @@ def test_what_is_said_of_stacked_images_is_what_was_counted_and_by_whom(small, t
     assert row["score"]["modes"] >= 1
 
 
-def test_a_classifier_that_cannot_judge_is_refused_before_a_run_begins(small, tmp_path):
+def test_a_classifier_that_cannot_judge_is_asked_only_by_who_names_it(small, tmp_path, caplog):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(120, 2, generator=generator)
     table = Table("own", values, torch.arange(120) % 2)
-    with pytest.raises(UsageError, match="the classifier of own is right in only"):
-        egan.evolve(table, config=small, run=tmp_path / "run")
+    with pytest.raises(UsageError, match="the score 'confidence' cannot judge own: "):
+        egan.evolve(table, config=small, run=tmp_path / "run", records={"judge": "confidence"})
     assert not (tmp_path / "run" / "config.json").exists()
+    (warning,) = (each for each in caplog.messages if "Classes are not judged" in each)
+    assert "the classifier of own is right in only " in warning
+    assert list(egan.evolve(table, config=small).score(100)) == ["energy-distance"]

@@ -1,0 +1,264 @@
+"""Feature networks: what images are before distributions of them are compared.
+
+The classifier of the data themselves where they have labels that it learns well enough, a network
+of random weights otherwise: neither needs a download. Inception is there for who has its weights.
+Scores by different networks are not comparable, so a score's name ends in that of its network.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import itertools
+import logging
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egan.cache import cached
+from egan.data import Table, scaled
+from egan.scores.classifiers import CHUNK, Judge, Sight, digest_of, judge_for
+from populations.errors import UsageError
+from populations.randomness import generator as keyed
+from populations.randomness import seeded
+from populations.registry import call, lookup, spell
+
+LOGGER = logging.getLogger("egan")
+AUTO = "auto"
+WEIGHTS = "EGAN_INCEPTION"  # the variable that names the file of Inception's weights
+WIDTHS = (32, 64, 128)  # maps of the random network
+STATISTICS = 50_000  # images of the data whose mean and covariance stand for all, as published
+KEPT = 10_000  # of them whose features are kept: neighbours are looked for among these
+
+
+class FeatureNetwork(NamedTuple):
+    """What makes features of images.
+
+    Attributes:
+        name: what its scores are called by.
+        see: features and, of classifiers, logits of samples, (n, channels, height, width), in
+            [-1, 1].
+        digest: a text that changes when its weights do.
+        classifies: whether there are logits.
+    """
+
+    name: str
+    see: Callable[[Tensor], Sight]
+    digest: str
+    classifies: bool
+
+
+class Reference(NamedTuple):
+    """What a feature network makes of the data themselves.
+
+    Attributes:
+        size: how many images, at most 50,000.
+        mean: of their features, (dimensions,), float64.
+        covariance: of their features, (dimensions, dimensions), float64.
+        features: of up to 10,000 of them in an order drawn once, (k, dimensions).
+    """
+
+    size: int
+    mean: Tensor
+    covariance: Tensor
+    features: Tensor
+
+
+def classifier(table: Table) -> FeatureNetwork:
+    """The classifier that is trained on the data: the last maps, averaged over places."""
+    judge = judge_for(table)
+    return FeatureNetwork("classifier", judge.see, judge.digest, True)
+
+
+def random(table: Table) -> FeatureNetwork:
+    """Three convolutions of random weights, the same for all images of as many channels.
+
+    Naeem et al. (2020) find random features as telling as trained ones where data are unlike those
+    of the training. Means and deviations of the last maps over places: 256 features.
+    """
+    widths = [table.shape[0], *WIDTHS]
+    with seeded(0, 0, "random features"):
+        convolutions = [nn.Conv2d(*pair, 3, padding=1) for pair in itertools.pairwise(widths)]
+        for each in convolutions:
+            nn.init.kaiming_normal_(each.weight, nonlinearity="relu")
+            nn.init.zeros_(each.bias)  # type: ignore[arg-type]
+    blocks = [layer for each in convolutions for layer in (each, nn.ReLU(), _halved())]
+    network = nn.Sequential(*blocks[:-1])
+
+    def see(samples: Tensor) -> Sight:
+        maps = network(samples).flatten(2)
+        return Sight(torch.cat([maps.mean(2), maps.std(2, correction=0)], 1), None)
+
+    return FeatureNetwork("random", see, f"random {table.shape[0]}", False)
+
+
+def inception(table: Table) -> FeatureNetwork:
+    """Inception-v3 with the weights of the published scores, from the file EGAN_INCEPTION names.
+
+    Without such a file torch-fidelity downloads them. 2,048 features, and the logits of 1,008
+    classes (Heusel et al., 2017; Salimans et al., 2016). Images are resized as it does.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise UsageError(
+            "the feature network inception needs torch-fidelity: pip install 'egan[inception]'."
+        ) from error
+    path = os.environ.get(WEIGHTS)
+    found = call(
+        "feature network", "inception", FeatureExtractorInceptionV3,
+        "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=path,
+    )  # fmt: skip
+
+    def see(samples: Tensor) -> Sight:
+        colours = samples.expand(-1, 3, -1, -1) if samples.shape[1] == 1 else samples
+        pixels = ((colours.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return Sight(*found(pixels))
+
+    return FeatureNetwork("inception", see, _digest_of_weights(found), True)
+
+
+feature_networks: dict[str, Callable[[Table], FeatureNetwork]] = {
+    "classifier": classifier,
+    "random": random,
+    "inception": inception,
+}
+
+
+def network_of(table: Table, name: Any = AUTO) -> FeatureNetwork:
+    """The feature network of that name for these images.
+
+    Args:
+        table: images.
+        name: of `feature_networks`, or a module that maps images, (n, channels, height, width) in
+            [-1, 1], to features, (n, dimensions), or a function of no arguments that makes one;
+            `auto`: the classifier where the data have labels that it learns, else random weights.
+
+    Raises:
+        UsageError: the name is unknown, or the network is not to be had.
+    """
+    return _network_of(table, _usual(table) if name == AUTO else name)
+
+
+@functools.lru_cache(maxsize=4)
+def _network_of(table: Table, name: Any) -> FeatureNetwork:
+    found = lookup("feature network", name, feature_networks)
+    if found in feature_networks.values():
+        network: FeatureNetwork = found(table)
+        return network
+    module = found if isinstance(found, nn.Module) else call("feature network", name, found)
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"the feature network {spell(name)!r} makes {type(module).__name__}: it must be a "
+            "torch.nn.Module."
+        )
+    module.eval()
+    see = functools.partial(_seen_by, spell(name), module)
+    return FeatureNetwork(spell(name), see, _digest_of_weights(module), False)
+
+
+def _seen_by(name: str, module: nn.Module, samples: Tensor) -> Sight:
+    features = module(samples)
+    if not isinstance(features, Tensor) or features.shape[:-1] != (len(samples),):
+        raise UsageError(
+            f"the feature network {name!r} must map images to features, (n, dimensions)."
+        )
+    return Sight(features, None)
+
+
+@functools.lru_cache(maxsize=4)
+def _usual(table: Table) -> str:
+    if table.labels is None:
+        return "random"
+    try:
+        judge_for(table)
+    except UsageError as error:
+        LOGGER.warning(f"Classes are not judged: {error}")
+        return "random"
+    return "classifier"
+
+
+def learned_by(table: Table) -> Judge | None:
+    """The classifier of the data, where they have labels that it learns well enough to judge."""
+    return judge_for(table) if _usual(table) == "classifier" else None
+
+
+def look(samples: Tensor, network: FeatureNetwork) -> Sight:
+    """What a network sees in samples, in parts; several scores read the same ones in a row."""
+    for seen in _last:
+        if seen.samples() is samples and (seen.version, seen.by) == (
+            samples._version,
+            network.digest,
+        ):
+            return seen.sight
+    with torch.no_grad():
+        parts = [network.see(scaled(part)) for part in samples.split(CHUNK)]
+    features = torch.cat([each.features for each in parts])
+    known = [each.logits for each in parts if each.logits is not None]
+    sight = Sight(features, torch.cat(known) if known else None)
+    _last[:] = [_Seen(weakref.ref(samples), samples._version, network.digest, sight)]
+    return sight
+
+
+class _Seen(NamedTuple):
+    samples: weakref.ref[Tensor]
+    version: int
+    by: str
+    sight: Sight
+
+
+_last: list[_Seen] = []
+
+
+@functools.lru_cache(maxsize=2)
+def reference_of(table: Table, network: FeatureNetwork) -> Reference:
+    """What a network makes of the data, from the cache, where it is tied to both."""
+    name = hashlib.sha256(f"{digest_of(table)} {network.digest}".encode()).hexdigest()
+    found = cached(f"reference-{name[:32]}", functools.partial(_made, table, network))
+    return Reference(int(found["size"]), found["mean"], found["covariance"], found["features"])
+
+
+def _made(table: Table, network: FeatureNetwork) -> dict[str, Tensor]:
+    order = torch.randperm(len(table.values), generator=keyed(0, 0, "features"))[:STATISTICS]
+    if len(order) > KEPT:
+        LOGGER.warning(
+            f"What the {network.name} features of {table.name} are is computed, once on this "
+            "machine."
+        )
+    features = torch.cat([look(table.values[part], network).features for part in order.split(KEPT)])
+    exact = features.double()
+    return {
+        "size": torch.tensor(len(order)),
+        "mean": exact.mean(0),
+        "covariance": exact.T.cov() if len(order) > 1 else exact.new_zeros((exact.shape[1],) * 2),
+        "features": features[:KEPT].clone(),
+    }
+
+
+def _halved() -> nn.Module:
+    return nn.AvgPool2d(2, ceil_mode=True)
+
+
+def _digest_of_weights(module: nn.Module) -> str:
+    digest = hashlib.sha256(_text(module).encode())
+    for name, each in module.state_dict().items():
+        digest.update(name.encode() + each.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _text(module: nn.Module) -> str:
+    """The module's shape in words, and the code of its own class where that can be read."""
+    try:
+        return f"{module}\n{inspect.getsource(type(module))}"
+    except (OSError, TypeError):
+        return str(module)
+
+
+def names_of(bases: Sequence[str], network: FeatureNetwork) -> list[str]:
+    """The names of scores by a network."""
+    return [f"{base}/{network.name}" for base in bases]
