@@ -16,19 +16,20 @@ from egan.checks import (
     check_crossover,
     check_judge,
     check_plan,
+    check_scale,
     check_selection,
     doubts,
     try_on,
 )
-from egan.config import Config
+from egan.config import CONDITIONAL, Config
 from egan.data import Data, make_data
 from egan.engines import engines
 from egan.fitness import SEEN, Diversity, combinations, diversities, qualities
-from egan.games import games
+from egan.games import games, labelled
 from egan.interrupts import threads
 from egan.kernels import Compiled
 from egan.losses import READABLE, Objective, mutations, objectives, reads, smoothed
-from egan.networks import Flat, make_pair
+from egan.networks import Flat, conditions, make_pair
 from egan.operators import Operators
 from egan.penalties import penalties
 from egan.perturbations import perturbations, perturbs
@@ -68,18 +69,24 @@ def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
     choice = resolve_choice(config.variation.choice)
     check_selection(config, selection, choice)
     check_judge(config, data)
-    try_on(make_game(config, data.shape, str(device)), data, config.environment.packing)
+    config = _with_classes(config, data)
+    game = make_game(config, data.shape, str(device))
+    source = game.source(data)
+    check_scale(data)
+    try_on(game, source, config.environment.packing)
     landmarks = _landmarks(config, data, selection, choice)
     make = partial(make_plan, config, data.shape, selection, choice, landmarks)
     shared = Shared(make, str(device))
     plan = shared.get()
-    check_plan(config, plan, data)
+    check_plan(config, plan, source)
     operators = _operators(config, plan, selection, choice)
     known = _knows_real_half(config, plan)
     executor = lookup("executor", config.execution.executor, executors)(
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
-    world = World(config, data, plan, operators, _penalties(config), known, device, executor)
+    world = World(
+        config, data, plan, operators, _penalties(config, plan.game), known, device, executor
+    )
     check_crossover(world)
     check_collapse(world)
     if engines[config.execution.engine].compiles:
@@ -106,12 +113,14 @@ def _operators(config: Config, plan: Plan, selection: Selection, choice: Choice)
     )
 
 
-def _penalties(config: Config) -> list[tuple[float, Any]]:
-    """Pairs of weight and penalty."""
+def _penalties(config: Config, game: Any) -> list[tuple[float, Any]]:
+    """Pairs of weight and penalty; among them whatever else joins the discriminator's loss."""
     pairs = [
         (weight, lookup("penalty", name, penalties))
         for name, weight in config.environment.penalties.items()
     ]
+    if _classifies(config):
+        pairs.append((game.classification, game.classified))
     return [(weight, penalty) for weight, penalty in pairs if weight]
 
 
@@ -205,6 +214,7 @@ def make_plan(
         unrolled=variation.unrolled,
         environment_betas=(config.environment.beta1, config.environment.beta2),
         clip=config.environment.clip,
+        classifies=_classifies(config),
     )
     return replace(plan, halves=_keeps_halves(config, plan))
 
@@ -240,7 +250,15 @@ def _objective(config: Config) -> Objective:
 
 
 def _penalised(config: Config) -> bool:
-    return any(config.environment.penalties.values())
+    return any(config.environment.penalties.values()) or _classifies(config)
+
+
+def _classifies(config: Config) -> bool:
+    """Whether the discriminator tells classes too."""
+    if config.game != CONDITIONAL:
+        return False
+    classifies: bool = lookup("condition", config.networks.condition, conditions).classifies
+    return classifies
 
 
 def _keeps_halves(config: Config, plan: Plan) -> bool:
@@ -282,12 +300,31 @@ def _knows_real_half(config: Config, plan: Plan) -> bool:
 def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
     """The game with workplaces for its two networks."""
     generator, discriminator = make_pair(config, shape)
+    settings = config.networks
+    more: dict[str, Any] = {}
+    if config.game == CONDITIONAL:
+        more["classes"] = settings.classes
+        more["classification"] = settings.classification if _classifies(config) else 0.0
     return lookup("game", config.game, games)(
         Flat(generator, device),
         Flat(discriminator, device),
-        config.networks.noise,
-        config.networks.noise_dimension,
+        settings.noise,
+        settings.noise_dimension,
+        **more,
     )
+
+
+def _with_classes(config: Config, data: Data) -> Config:
+    """The configuration with the number of classes, where the game is one of classes."""
+    if config.game != CONDITIONAL:
+        return config
+    count = labelled(data).table.count
+    if config.networks.classes not in (0, count):
+        raise UsageError(
+            f"networks.classes is {config.networks.classes}: it must be {count}, those of "
+            f"{data.name}, or 0."
+        )
+    return replace(config, networks=replace(config.networks, classes=count))
 
 
 def _device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from egan.engines import engines
 from egan.fitness import combinations, diversities, qualities
 from egan.games import games
 from egan.losses import mutations, objectives
-from egan.networks import augmentations, networks
+from egan.networks import augmentations, conditions, networks
 from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
@@ -50,6 +50,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     lines["crossovers"] = {name: first_line(each.cross) for name, each in crossovers.items()}
     lines["choices"] = {name: first_line(each.choose) for name, each in choices.items()}
     lines["scores"] = {name: first_line(score.function) for name, score in scores.items()}
+    lines["conditions"] = {name: first_line(each.judge) for name, each in conditions.items()}
     lines["arms"] = {name: arm.text for name, arm in arms.items()}
     lines["protocols"] = {name: protocol.text for name, protocol in protocols.items()}
     lines["presets"] = {name: preset.text for name, preset in presets.items()}

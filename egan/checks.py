@@ -279,7 +279,7 @@ def check_diversity(config: Config, plan: Plan, data: Data) -> None:
     if plan.judges_by("gradient"):
         return
     real, fake = (
-        data.draw(each, keyed(0, 0, "trial")).to(plan.game.discriminator.vector)
+        plan.game.plain(data.draw(each, keyed(0, 0, "trial"))).to(plan.game.discriminator.vector)
         for each in _judged(config, plan)
     )
     seen = {"fake": fake, "real": real}
@@ -359,7 +359,6 @@ def check_engine(config: Config, plan: Plan) -> None:
 def try_on(game: Any, data: Data, packing: int) -> None:
     """Let noise and real samples pass the networks once."""
     random = keyed(0, 0, "trial")
-    _check_scale(data, random)
     real = data.draw(COUNT * packing, random).to(game.discriminator.vector)
     with torch.no_grad(), seeded(0, 0, "trial"):
         fake = _attempt("generator", game.generate, game.draw(len(real), random))
@@ -382,8 +381,9 @@ def try_on(game: Any, data: Data, packing: int) -> None:
         )
 
 
-def _check_scale(data: Data, random: torch.Generator) -> None:
-    values = data.draw(64, random)
+def check_scale(data: Data) -> None:
+    """Whether images are scaled as networks make them."""
+    values = data.draw(64, keyed(0, 0, "scale"))
     if isinstance(data, Table) and data.values.is_floating_point():  # pixels are drawn scaled
         values = data.values
     if len(data.shape) > 1 and values.abs().max() > 1:

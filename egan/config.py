@@ -11,6 +11,9 @@ from typing import Any, Literal
 from egan.settings import Names, Settings, setting
 from populations.errors import UsageError
 
+CONDITIONAL = "conditional"
+"""The game in which networks are told of classes."""
+
 
 @dataclass(frozen=True)
 class Networks(Settings, group="networks"):
@@ -35,6 +38,16 @@ class Networks(Settings, group="networks"):
     """Standard deviation of normally distributed initial weights; default: PyTorch's own rule."""
     spectral_norm: bool = False
     """Whether every linear and convolutional layer of the discriminator has a spectral norm."""
+    condition: str = "projection"
+    """How the discriminator of a conditional game learns of classes (`egan list`)."""
+    classification: float = setting(1.0, above=0)
+    """Weight of the classification of samples, real and made, in the losses of both sides, under
+    `condition` = auxiliary-classifier."""
+    conditional_norm: bool = False
+    """Whether a conditional game's generator learns of classes by its batch norms, which then have
+    scales and shifts of each class; else by its noise, beside which they stand."""
+    classes: int = setting(0, low=0)
+    """Classes of a conditional game; 0: those of the data."""
     discriminators: int = setting(1, low=1)
     """Discriminators, each with initial weights of its own, that see the same samples; losses are
     means over all."""
@@ -354,6 +367,11 @@ class Config(Settings):
 
     def _check_packing(self) -> None:
         """Every batch is whole packs, and so is every part of it."""
+        if self.game == CONDITIONAL and self.environment.packing > 1:
+            raise UsageError(
+                f"environment.packing is {self.environment.packing}: a conditional game judges "
+                "single samples, so that it must be 1."
+            )
         chunks = self.fitness.chunks if self.fitness.race else 1
         parts = (
             ("variation.batch", self.variation.batch, 1, ""),

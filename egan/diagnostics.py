@@ -218,7 +218,7 @@ def outputs(world: World, individual: Individual, seed: int) -> Tensor:
     noise = game.draw(math.ceil(SAMPLES / batch) * batch, keyed(seed, 0, "noise"))
     game.generator.load(individual.weights, individual.buffers)
     with torch.no_grad(), seeded(seed, 0, "samples"):
-        samples = torch.cat([game.generate(part) for part in noise.split(batch)])
+        samples = torch.cat([game.plain(game.generate(part)) for part in noise.split(batch)])
     return samples.to("cpu", torch.float32)
 
 

@@ -234,7 +234,7 @@ def slope_kernel(
     if penalties:
         real, fake = real.clone().requires_grad_(), fake.clone().requires_grad_()
     matrices = [each for each in network.parameters if each.dim() > 1]
-    step = Step(real, fake, game.logits, matrices, averages)
+    step = Step(real, fake, game.logits, matrices, averages, game.conditions)
     zero = torch.zeros((), dtype=real.dtype, device=real.device)
     loss, penalty = zero, zero
     if objective.whole:

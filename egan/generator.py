@@ -61,7 +61,9 @@ class Generator:
         noise = self.game.draw(count, keyed(seed, 0, "sample"))
         self.module.eval()
         with torch.no_grad(), seeded(seed, 0, "sampling"):  # not the role of the noise
-            samples = torch.cat([self.game.generate(part) for part in noise.split(CHUNK)])
+            samples = torch.cat(
+                [self.game.plain(self.game.generate(part)) for part in noise.split(CHUNK)]
+            )
         return samples.to("cpu", torch.float32)
 
 

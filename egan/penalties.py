@@ -24,7 +24,7 @@ class Step:
     `real` and `fake` are the samples shown, (n, ...), equally many, and require gradients; their
     logits are computed with a graph when they are first read. `matrices` are the discriminator's
     parameters of two and more dimensions, and `averages` the moving averages before this step, see
-    `moved`.
+    `moved`. Of what is shown the last `conditions` coordinates or channels are no sample's.
     """
 
     real: Tensor
@@ -32,6 +32,13 @@ class Step:
     logits: Callable[[Tensor], Tensor]
     matrices: Sequence[Tensor] = ()
     averages: Tensor | None = None
+    conditions: int = 0
+
+    def as_real(self, points: Tensor) -> Tensor:
+        """Points, (n, d, ...), with the conditions of the real samples, as many as `conditions`."""
+        if not self.conditions:
+            return points
+        return torch.cat([points[:, : -self.conditions], self.real[:, -self.conditions :]], 1)
 
     @cached_property
     def real_logits(self) -> Tensor:
@@ -98,7 +105,7 @@ def dragan(step: Step) -> Tensor:
     """
     real = step.real.detach()
     noise = 0.5 * real.std(correction=0) * torch.rand_like(real)
-    return (_norms(step, real + _uniform(real) * noise) - 1).square().mean()
+    return (_norms(step, step.as_real(real + _uniform(real) * noise)) - 1).square().mean()
 
 
 def lecam(step: Step) -> Tensor:
@@ -124,7 +131,7 @@ def consistency(step: Step) -> Tensor:
     """
     real = step.real.detach()
     changed = _flipped_and_shifted(real) if real.dim() == 4 else _jittered(real)
-    difference = step.real_logits - step.logits(changed)
+    difference = step.real_logits - step.logits(step.as_real(changed))
     return _mean_square(difference.reshape(len(difference), -1))
 
 
@@ -166,7 +173,8 @@ def _between(step: Step) -> Tensor:
     """A random point on the line from each fake to a real sample; from pack to pack, in packs."""
     real = step.real.detach()
     share = _uniform(real[: len(step.real_logits)])
-    return torch.lerp(step.fake.detach(), real, share.repeat_interleave(len(real) // len(share), 0))
+    shares = share.repeat_interleave(len(real) // len(share), 0)
+    return step.as_real(torch.lerp(step.fake.detach(), real, shares))
 
 
 def _uniform(samples: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def _scored(parent: Individual, mating: Mating, weight: float) -> tuple[Tensor, 
     logits = game.logits(samples)
     own = logits.reshape(len(logits), -1).mean(1)
     score = own.repeat_interleave(len(samples) // len(own))  # the samples of a pack share its logit
-    return samples, score + weight * distances(samples)
+    return samples, score + weight * distances(game.plain(samples))
 
 
 def distances(samples: Tensor) -> Tensor:

@@ -48,9 +48,8 @@ def find_traits(game: Any, shape: tuple[int, ...], packing: int = 1) -> Traits:
     """
     random = keyed(0, 0, "traits")
     vector = game.discriminator.vector
-    samples = torch.randn((packing * COUNT, *shape), generator=random, dtype=torch.float32).to(
-        vector
-    )
+    drawn = torch.randn((packing * COUNT, *shape), generator=random, dtype=torch.float32)
+    samples = game.in_turn(drawn.to(vector))
     noise = game.draw(COUNT, random)
     makes, answers = (game.generator, game.generate, noise), (
         game.discriminator, game.logits, samples

@@ -88,7 +88,8 @@ class World:
     @cached_property
     def _source(self) -> Data:
         """Where batches are drawn from."""
-        return near(self.data, self.device)
+        found: Data = self.plan.game.source(near(self.data, self.device))
+        return found
 
     @cached_property
     def sampler(self) -> Generator:

@@ -140,13 +140,21 @@ class Table:
         """Of one sample."""
         return tuple(self.values.shape[1:])
 
+    @property
+    def count(self) -> int:
+        """Of classes; 0 where they are not known."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Samples drawn uniformly with replacement, where the values lie."""
-        chosen = torch.randint(len(self.values), (count,), generator=generator)
+        return self.take(torch.randint(len(self.values), (count,), generator=generator), generator)
+
+    def take(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """The samples of those indices, mirrored at random where that is asked for."""
         found = scaled(self.values[chosen.to(self.values.device)])
         if not self.flip:
             return found
-        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+        mirrored = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
         return torch.where(mirrored.to(found.device), found.flip(-1), found)
 
     def to(self, device: torch.device | str) -> Table:

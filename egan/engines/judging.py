@@ -177,7 +177,8 @@ def verdict(
         gradient: of the whole objective, or of its fake half where the scene has the real one; None
             where diversity reads none.
     """
-    shares = None if plan.landmarks is None else behaviour(samples, plan.landmarks)
+    plain = plan.game.plain(samples)
+    shares = None if plan.landmarks is None else behaviour(plain, plan.landmarks)
     pair = fitness(plan, scene, samples, views, gradient, shares)
     return [*pair, *cases(plan, views), *(() if shares is None else shares)]
 
@@ -195,7 +196,8 @@ def fitness(
     if not plan.gamma:
         return mean, torch.zeros_like(mean)
     seen = {
-        "fake": samples, "real": scene.real, "gradient": gradient,
+        "fake": plan.game.plain(samples), "gradient": gradient,
+        "real": None if scene.real is None else plan.game.plain(scene.real),
         "behaviour": shares, "past": scene.past,
     }  # fmt: skip
     if gradient is not None and scene.real_half:

@@ -70,7 +70,8 @@ def _gradient(
         seen = look_ahead(plan, member.read(), fake, *beginning(scene))
     else:
         seen = beside | look(game, member.read(), fake, "fake")
-    gradient = game.generator.gradient(value(loss, seen))
+    total, more = value(loss, seen), game.beside(fake)
+    gradient = game.generator.gradient(total if more is None else total + more)
     return gradient, game.generator.buffers(), fake.detach()
 
 

@@ -134,6 +134,7 @@ def _through_samples(
         torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in losses
     ]
     gradients = [game.generator.gradient(fake, slope, keep=True) for slope in slopes]
+    gradients = _with_more(game, gradients, fake, shown)
     return gradients, Evidence(fake.detach(), None) if keeps else None
 
 
@@ -156,13 +157,15 @@ def _weighted(
         slope = torch.autograd.grad(logits, shown, ones)[0]
     else:
         tape_back, (slope,) = tape.back(logits, ones, [shown])
-    spread = _spread(game.generator, fake, made, slope, "fake_features" in read_by(losses))
+    reads_more = "fake_features" in read_by(losses) or plan.classifies
+    spread = _spread(game.generator, fake, made, slope, reads_more)
     gradients = [
         _through_features(game, loss, fake, shown, seen)
         if "fake_features" in reads(loss)
         else spread(_value_and_derivative(loss, logits.detach(), seen)[1])
         for loss in losses
     ]
+    gradients = _with_more(game, gradients, fake, shown)
     if not keeps:
         return gradients, None
     half = None
@@ -170,6 +173,16 @@ def _weighted(
         loss, weights = _value_and_derivative(plan.objective.fake, logits.detach(), {})
         half = Half(loss, tape.gradient(tape_back, weights), game.discriminator.buffers())
     return gradients, Evidence(fake.detach(), half)
+
+
+def _with_more(game: Any, gradients: list[Tensor], fake: Tensor, shown: Tensor) -> list[Tensor]:
+    """The gradients of losses that something joins, the same for all."""
+    more = game.beside(shown)
+    if more is None:
+        return gradients
+    (slope,) = torch.autograd.grad(more, shown)
+    common = game.generator.gradient(fake, slope, keep=True)
+    return [each + common for each in gradients]
 
 
 def _spread(

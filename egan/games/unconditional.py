@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from egan.data import Data
 from egan.networks import Ensemble, Flat
 from populations.errors import UsageError
 
@@ -41,6 +42,27 @@ class Unconditional:
         """Samples, (count, *shape), of the individual that is loaded."""
         samples: Tensor = self.generator.module(noise)
         return samples
+
+    @property
+    def conditions(self) -> int:
+        """Of what is shown the last coordinates, or channels, are no sample's."""
+        return 0
+
+    def plain(self, shown: Tensor) -> Tensor:
+        """The samples of what is shown: here all of it."""
+        return shown
+
+    def beside(self, shown: Tensor) -> Tensor | None:
+        """What joins a generator's loss, whatever its mutation: here nothing."""
+        return None
+
+    def in_turn(self, samples: Tensor) -> Tensor:
+        """What is shown of samples that are of one class after the other: here they alone."""
+        return samples
+
+    def source(self, data: Data) -> Data:
+        """What the discriminator is shown of the data: here the data themselves."""
+        return data
 
     def logits(self, samples: Tensor) -> Tensor:
         """The discriminator's logits on samples, (count, ...), or on their packs."""

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from egan.config import Config, Networks
+from egan.config import CONDITIONAL, Config, Networks
+from egan.networks.conditions import (
+    BehindViews,
+    Condition,
+    Conditioned,
+    WithConditionalNorms,
+    conditions,
+)
 from egan.networks.convolutional import convolutional
 from egan.networks.dcgan import dcgan, unrolled_half, unrolled_quarter
 from egan.networks.dcgan4 import dcgan_4x4, released, released_pytorch
@@ -21,7 +29,7 @@ from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from egan.networks.r3gan import r3gan
 from egan.networks.resnet import sngan
 from egan.networks.tape import Tape
-from egan.networks.views import augmentations, behind_views, packed
+from egan.networks.views import augmentations, packed, views_of
 from populations.errors import UsageError
 from populations.randomness import seeded
 from populations.registry import call, lookup, spell
@@ -42,7 +50,16 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "r3gan": r3gan,
 }
 
-__all__ = ["Ensemble", "Flat", "Tape", "augmentations", "make_pair", "networks", "packed"]
+__all__ = [
+    "Ensemble",
+    "Flat",
+    "Tape",
+    "augmentations",
+    "conditions",
+    "make_pair",
+    "networks",
+    "packed",
+]
 
 
 def make_pair(
@@ -61,17 +78,44 @@ def make_pair(
         UsageError: a name is unknown, or what it names makes no module or does not fit the data.
     """
     settings, seen = config.networks, packed(shape, config.environment.packing)
+    condition = _condition(config)
+    noise = settings.noise_dimension
+    if condition:
+        seen = (seen[0] + condition.channels(settings.classes), *seen[1:])
+        noise += 0 if settings.conditional_norm else settings.classes
+    settings = replace(settings, noise_dimension=noise)
     with seeded(config.seed, 0, "initial weights", index):
         generator, discriminator = _pair(settings, shape, seen, index)
+        if condition and settings.conditional_norm:
+            generator = WithConditionalNorms(generator, settings.classes)
         _finish(generator, settings)
-        _finish(discriminator, settings, settings.spectral_norm)
-    discriminators = [discriminator]
+        discriminators = [_finished(discriminator, settings, condition)]
     for number in range(1, settings.discriminators):
         with seeded(config.seed, 0, "initial weights of discriminator", number):
-            discriminators.append(_another(settings, seen, number))
-            _finish(discriminators[-1], settings, settings.spectral_norm)
-    whole = side_by_side(discriminators)
-    return generator, behind_views(whole, config.environment, shape)
+            discriminators.append(_finished(_another(settings, seen, number), settings, condition))
+    views, whole = views_of(config.environment, shape), side_by_side(discriminators)
+    if views and condition:
+        return generator, BehindViews(nn.Sequential(*views), whole)
+    return generator, nn.Sequential(*views, whole) if views else whole
+
+
+def _condition(config: Config) -> Condition | None:
+    if config.game != CONDITIONAL:
+        return None
+    found: Condition = lookup("condition", config.networks.condition, conditions)
+    return found
+
+
+def _finished(
+    discriminator: nn.Module, settings: Networks, condition: Condition | None
+) -> nn.Module:
+    """A discriminator with its norms, which is told of classes where there are any."""
+    if condition:
+        discriminator = condition.prepare(discriminator, settings.classes)
+    _finish(discriminator, settings, settings.spectral_norm)
+    if condition:
+        return Conditioned(discriminator, condition.judge, settings.classes)
+    return discriminator
 
 
 def _pair(

@@ -116,13 +116,10 @@ def packed(shape: tuple[int, ...], m: int) -> tuple[int, ...]:
     return (m * shape[0], *shape[1:])
 
 
-def behind_views(
-    discriminator: nn.Module, settings: Environment, shape: tuple[int, ...]
-) -> nn.Module:
-    """The discriminator behind the views that the settings name; itself where they name none.
+def views_of(settings: Environment, shape: tuple[int, ...]) -> list[nn.Module]:
+    """The views that the settings name, the first in front of all.
 
     Args:
-        discriminator: takes packs.
         settings: which views.
         shape: of one sample.
 
@@ -137,7 +134,7 @@ def behind_views(
         views.append(InstanceNoise(settings.noise))
     if settings.packing > 1:
         views.append(Pack(settings.packing))
-    return nn.Sequential(*views, discriminator) if views else discriminator
+    return views
 
 
 def _check_images(names: Sequence[Any], shape: tuple[int, ...]) -> None:
