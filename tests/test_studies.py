@@ -23,7 +23,7 @@ def test_every_study_of_the_project_can_be_asked_for(name):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["rign"], "no study is called rign: valid are pacgan-ring, ring"),
+    (["rign"], "no study is called rign: valid are pacgan-ring, "),
     (["stacked-mnist", "--data-dir", "nowhere"], "nowhere"),
     (["ring", "--data-dir", "nowhere"], "data_dir is an option of none of these data sets: ring"),
 ])  # fmt: skip
