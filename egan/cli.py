@@ -133,7 +133,7 @@ def score(arguments: Namespace) -> int:
     found = judge({arguments.which: generator}, data, count, config.records.features)
     record_scores(directory, found, data, count)
     print(table(found[arguments.which]))
-    print(grounds(data, count))
+    print(grounds(data, count, config.records.features))
     return 0
 
 

@@ -59,7 +59,8 @@ def record_scores(
     Each generator's are told with the number of samples, the accuracy of the classifier where there
     is one, and what must be known of the data.
     """
-    facts = {"samples": count, "classifier": accuracy(data), "note": note(data) or None}
+    right = accuracy(data, directory.load_config().records.features)
+    facts = {"samples": count, "classifier": right, "note": note(data) or None}
     told = {name: fact for name, fact in facts.items() if fact is not None}
     new = {which: {**told, **finite(verdict)} for which, verdict in found.items()}
     text = json.dumps({**recorded_scores(directory), **new}, indent=2) + "\n"
@@ -88,9 +89,9 @@ def table(found: Verdict) -> str:
     return "\n".join(lines)
 
 
-def grounds(data: Data, count: int) -> str:
+def grounds(data: Data, count: int, features: str) -> str:
     """What a table of scores rests on: the samples, and the classifier where there is one."""
-    right = accuracy(data)
+    right = accuracy(data, features)
     by = "" if right is None else f" The classifier is right in {right:.1%} of held-out images."
     return " ".join([f"Of {count:,} samples.{by}", *_warning(note(data))])
 

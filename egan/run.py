@@ -157,7 +157,7 @@ def run_in(
     exists = directory.exists()
     config = reconcile(directory, given) if exists else configure(given)
     world = make_world(config, source)
-    accuracy(world.data)  # a classifier that cannot judge is refused now
+    accuracy(world.data, config.records.features)  # a classifier that cannot judge is refused now
     config = world.config
     with contextlib.closing(world.executor), threads(config.execution.threads):
         fresh = None if exists else start(world)

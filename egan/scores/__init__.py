@@ -97,7 +97,7 @@ def applicable(data: Data, features: Any = AUTO) -> list[str]:
     Raises:
         UsageError: there is no such network.
     """
-    kinds = _kinds(data)
+    kinds = _kinds(data, features)
     names = [name for name, score in scores.items() if score.needs in kinds]
     if not isinstance(data, Table) or not _is_image(data):
         return names
@@ -109,11 +109,11 @@ def applicable(data: Data, features: Any = AUTO) -> list[str]:
     return [*names, *names_of(seen, network)]
 
 
-def _kinds(data: Data) -> set[str]:
+def _kinds(data: Data, features: Any) -> set[str]:
     kinds = {"real"}
     kinds |= {"mixture", "modes"} if isinstance(data, Mixture) else set()
     kinds |= {"modes", "labels"} if isinstance(data, Stacked) else set()
-    kinds |= {"labels"} if isinstance(data, Table) and learned_by(data) else set()
+    kinds |= {"labels"} if isinstance(data, Table) and learned_by(data, features) else set()
     kinds |= {"nothing"} if _is_image(data) and distributions.scales(data.shape[1:]) > 1 else set()
     return kinds
 
@@ -152,17 +152,21 @@ def full_cover(data: Data) -> float | None:
     return float(len(data.weights)) if isinstance(data, Mixture | Stacked) else None
 
 
-def accuracy(data: Data) -> float | None:
+def accuracy(data: Data, features: Any = AUTO) -> float | None:
     """Of the classifier through which scores see the data; None where they see without one.
 
     It is trained now unless the cache has it.
+
+    Args:
+        data: to be judged.
+        features: the feature network that sees images.
 
     Raises:
         UsageError: it is too bad to count modes.
     """
     if isinstance(data, Stacked):
         return classes.judge_of(data).accuracy
-    judge = learned_by(data) if isinstance(data, Table) else None
+    judge = learned_by(data, features) if isinstance(data, Table) else None
     return judge.accuracy if judge else None
 
 

@@ -183,8 +183,10 @@ def _usual(table: Table) -> str:
     return "classifier"
 
 
-def learned_by(table: Table) -> Judge | None:
-    """The classifier of the data, where they have labels that it learns well enough to judge."""
+def learned_by(table: Table, name: Any = AUTO) -> Judge | None:
+    """The classifier of the data, where it is asked for and learns them well enough to judge."""
+    if name not in (AUTO, "classifier"):
+        return None
     return judge_for(table) if _usual(table) == "classifier" else None
 
 

@@ -45,6 +45,8 @@ def test_labelled_images_are_seen_by_their_classifier_and_others_by_random_weigh
     assert network_of(images(labelled=False)).name == "random"
     assert "frechet-distance/classifier" in applicable(images())
     assert "frechet-distance/random" in applicable(images(labelled=False))
+    assert "confidence" in applicable(images())
+    assert "confidence" not in applicable(images(), "random")  # no classifier is trained for it
     assert "inception-score/classifier" in applicable(images())
     assert "inception-score" not in bases(applicable(images(labelled=False)))
     assert not any("/" in name for name in applicable(make_data("ring")))

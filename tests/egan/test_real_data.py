@@ -127,3 +127,32 @@ def test_stacked_digits_are_learned_in_the_small():
     assert late["energy-distance"] < 0.25 * early["energy-distance"]
     assert late["modes"] > 2 * early["modes"]
     assert late["reverse-kl"] < early["reverse-kl"] - 1
+
+
+@pytest.fixture(scope="module")
+def photographs(folder):
+    """CIFAR-10 from its files."""
+    return make_data("cifar10", {"data_dir": str(Path(folder).parent / "cifar10"), "flip": True})
+
+
+def test_cifar10_has_its_images_and_says_that_they_are_copies(photographs):
+    assert photographs.values.shape == (50_000, 3, 32, 32)
+    assert photographs.unseen.values.shape == (10_000, 3, 32, 32)
+    assert torch.bincount(photographs.labels).tolist() == [5_000] * 10
+    assert photographs.note.startswith("these pictures are JPEG copies of the originals")
+    # The means of the channels that are known of the originals, which JPEG hardly moves.
+    found = photographs.values.float().mean((0, 2, 3)) / 255
+    assert found.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=0.002)
+
+
+def test_cifar10_evolves_with_classes_and_is_judged_without_a_download(photographs, small, folder):
+    place = str(Path(folder).parent / "cifar10")
+    run = egan.evolve(
+        "cifar10", config=small, data_options={"data_dir": place}, generations=2,
+        game="conditional", networks={"name": "convolutional", "width": 2, "noise_dimension": 8},
+        records={**small["records"], "features": "random"},
+    )  # fmt: skip
+    assert run.sample(3).shape == (3, 3, 32, 32)
+    with torch.no_grad():
+        scores = run.score(50)
+    assert scores["frechet-distance/random"] > 0
