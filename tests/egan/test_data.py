@@ -16,6 +16,7 @@ from egan.data import (
     describe,
     has_option,
     make_data,
+    near,
 )
 from populations.errors import UsageError
 from populations.randomness import generator
@@ -521,3 +522,28 @@ def test_data_from_python_are_described_by_their_values():
     assert describe(equal).startswith("python ndarray ")
     assert describe("ring") == "ring"
     assert describe(Circle) == f"{__name__}:Circle"
+
+
+class Elsewhere(Table):
+    """A table that tells where it was moved."""
+
+    def to(self, device):
+        return ("moved", str(device))
+
+
+@pytest.mark.parametrize(("free", "moves"), [(24, True), (23, False)])
+def test_a_table_lies_on_the_gpu_where_it_fills_at_most_half_of_its_memory(
+    monkeypatch, free, moves
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 100))
+    table = Elsewhere("own", torch.zeros(3, 1))  # of 12 bytes
+    gpu = torch.device("cuda:1")
+    assert near(table, gpu) == (("moved", "cuda:1") if moves else table)
+    assert near(table, torch.device("cpu")) is table
+    ring = make_data("ring")
+    assert near(ring, gpu) is ring
+
+
+def test_a_moved_table_draws_the_same_samples():
+    table = Table("own", torch.arange(40.0).view(20, 2))
+    assert torch.equal(table.to("cpu").draw(9, keyed()), table.draw(9, keyed()))
