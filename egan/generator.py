@@ -14,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from egan.directory import Directory
 from egan.games import Unconditional
+from egan.latent import truncated
 from populations.checkpoint import write_whole
 from populations.errors import RunError, UsageError
 from populations.individual import Individual
@@ -21,6 +22,7 @@ from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
 CHUNK = 1024  # samples at a time, to bound memory
+FACTS = "egan"  # under which files say in JSON what they hold
 
 
 class Generator:
@@ -51,14 +53,45 @@ class Generator:
                 update_bn(noise.split(CHUNK // 4), self.module)
         return self
 
-    def sample(self, count: int, seed: int = 0) -> Tensor:
+    def sample(self, count: int, seed: int = 0, truncation: float | None = None) -> Tensor:
         """Samples in the data's units, (count, *shape): a detached float32 tensor on the CPU.
 
         Args:
             count: how many, >= 1.
             seed: of the noise.
+            truncation: the noise's largest absolute value, above 0; see `latent.truncated`.
+
+        Raises:
+            UsageError: the truncation is not above 0.
         """
+        return self.generate(self.noise(count, seed, truncation), seed)
+
+    def noise(self, count: int, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """Noise, (count, noise_dimension), as `sample` draws it.
+
+        Raises:
+            UsageError: the truncation is not above 0.
+        """
+        if truncation is not None and not truncation > 0:
+            raise UsageError(f"truncation is {truncation}: it must be above 0.")
         noise = self.game.draw(count, keyed(seed, 0, "sample"))
+        return noise if truncation is None else truncated(noise, truncation, self.game.noise)
+
+    def generate(self, noise: Tensor, seed: int = 0) -> Tensor:
+        """The samples of noise of your own, (count, *shape): float32, detached, on the CPU.
+
+        Args:
+            noise: (count, noise_dimension), count >= 1, on any device.
+            seed: of what else is random, such as which member of a mixture makes a sample.
+
+        Raises:
+            UsageError: the noise has another shape.
+        """
+        size = self.game.noise_dimension
+        if noise.dim() != 2 or noise.shape[1] != size or not len(noise):
+            shape = tuple(noise.shape)
+            raise UsageError(f"the noise has the shape {shape}: it must be (n, {size}), n >= 1.")
+        noise = noise.to(self.game.generator.vector)
         self.module.eval()
         with torch.no_grad(), seeded(seed, 0, "sampling"):  # not the role of the noise
             samples = torch.cat(
@@ -96,10 +129,15 @@ def export(
     That of a mixture holds each member's under `members.0.`, `members.1.`, ... and, beside them,
     `weights`.
     """
-    tensors = {name: each.contiguous().clone() for name, each in module.state_dict().items()}
     facts = {"generation": generation, "shape": shape, "members": members}
-    content = safetensors.torch.save(tensors, metadata={"egan": json.dumps(facts)})
+    content = state_dict(module, json.dumps(facts))
     write_whole(directory.weights(which), lambda part: part.write_bytes(content))
+
+
+def state_dict(module: nn.Module, facts: str) -> bytes:
+    """A module's state dict as a safetensors file, with facts in its metadata."""
+    tensors = {name: each.contiguous().clone() for name, each in module.state_dict().items()}
+    return safetensors.torch.save(tensors, metadata={FACTS: facts})
 
 
 def exported(directory: Directory, which: str) -> Exported:
@@ -114,7 +152,7 @@ def exported(directory: Directory, which: str) -> Exported:
         raise UsageError(f"the run {directory.path} has no {path.name} yet: {_WAYS[which]}.")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["egan"])
+            facts = json.loads(file.metadata()[FACTS])
         members = [Share(*each) for each in facts.get("members", [])]
         return Exported(path, int(facts["generation"]), tuple(facts["shape"]), members)
     except Exception as error:  # safetensors raises kinds of its own

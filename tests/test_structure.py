@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Each module may import from its own level and those before it; the last may import everything.
 LEVELS = [
-    ["settings", "interrupts", "cache"],
+    ["settings", "interrupts", "cache", "latent"],
     ["config", "losses", "perturbations", "penalties", "optimizer", "fitness"],
     ["data", "networks", "directory", "arguments"],
     ["kernels", "behaviours", "neighbourhoods"],
@@ -26,7 +26,7 @@ LEVELS = [
     ["assembly"],
     ["memory", "pictures", "palette"],
     ["evolution"],
-    ["monitor", "snapshot", "diagnostics", "cost", "mixture"],
+    ["monitor", "snapshot", "diagnostics", "cost", "mixture", "exports"],
     ["ancestry"],
     ["pages"],
     ["recorder", "findings", "together"],
