@@ -39,12 +39,15 @@ setup(
     ],
     extras_require={
         "dask": ["dask>=2025.1", "distributed>=2025.1"],
-        "images": ["datasets>=3", "pyarrow>=15"],
+        "images": ["datasets>=3", "onnx>=1.17", "onnxscript>=0.3", "pyarrow>=15"],
         "inception": ["torch-fidelity>=0.3"],
         "report": ["plotly>=6", "jinja2>=3.1"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.3",
             "pyarrow>=15",
             "ruff>=0.9",
             "mypy>=1.14",

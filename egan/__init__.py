@@ -8,7 +8,7 @@ A population of generators evolves in the environment of a shared discriminator:
     points = run.sample(1000)
 """
 
-from egan.api import Run, compare, evolve, evolve_seeds, load
+from egan.api import Run, compare, evolve, evolve_seeds, export, load
 from egan.config import Config
 from egan.data import Mixture, Stacked, Table
 from egan.presets import configure
@@ -28,5 +28,6 @@ __all__ = [
     "configure",
     "evolve",
     "evolve_seeds",
+    "export",
     "load",
 ]

@@ -1,4 +1,4 @@
-"""The library's front door: `evolve`, `compare` and `load`."""
+"""The library's front door: `evolve`, `compare`, `load` and `export`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from torch import Tensor
 from egan.assembly import make_game
 from egan.config import Config
 from egan.data import describe
-from egan.directory import Directory
+from egan.directory import Directory, output_file
+from egan.exports import check, choose, default_path, encode, formats
+from egan.exports import describe as facts_of
 from egan.generator import Generator, exported, load_weights
 from egan.interrupts import threads
 from egan.mixture import fit_mixture, mixture
@@ -25,6 +27,7 @@ from egan.snapshot import open_state, start
 from egan.state import State
 from egan.together import evolve_together, make_worlds
 from egan.world import World
+from populations.checkpoint import write_whole
 
 if TYPE_CHECKING:
     from egan.study.compare import Outcome
@@ -257,3 +260,42 @@ def load(run: str | Path, which: str = "final", generator: Any = None) -> Genera
     loaded = mixture(parts, weights) if weights else parts[0]
     load_weights(loaded, directory, which)
     return loaded
+
+
+def export(
+    run: str | Path,
+    format: str | None = None,
+    out: str | Path | None = None,
+    which: str = "final",
+    generator: Any = None,
+) -> Path:
+    """Write a run's generator to a file that needs nothing of this project.
+
+    The network is in evaluation mode. "onnx" maps the input `noise`, (n, noise_dimension), to the
+    output `samples`, (n, *shape), for any n >= 1, and so does the program of "torch-export". The
+    key `egan` of the metadata (of the `extra_files` of "torch-export") is JSON: which generator
+    after which generation, distribution and dimension of the noise, shape and, of images, range of
+    the samples, and all settings of the run, as in its config.json.
+
+    Args:
+        run: the run's directory.
+        format: "safetensors", "onnx" or "torch-export"; unless told, the one of the file's ending.
+        out: the file; unless told, `export-WHICH` with the format's ending, in the run.
+        which: as of `load`; a mixture can only be written as "safetensors".
+        generator: as of `load`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: what was asked for cannot be done; nothing was written.
+        RunError: the run's own file is damaged.
+    """
+    directory, name = Directory(Path(run)), choose(format, out)
+    endings = [formats[name].ending] if format else [form.ending for form in formats.values()]
+    path = output_file(out, default_path(directory, name, which), endings)
+    check(name, which)
+    facts = facts_of(directory.load_config(), exported(directory, which), which)
+    content = encode(name, load(run, which, generator), facts)
+    write_whole(path, lambda part: part.write_bytes(content))
+    return path

@@ -70,6 +70,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         "evolve": _evolve_parser(),
         "resume": _resume_parser(),
         "sample": _sample_parser(),
+        "export": _export_parser(),
         "score": _score_parser(),
         "compare": _compare_parser(),
         "report": _report_parser(),
@@ -140,6 +141,30 @@ def _sample_parser() -> Parser:
         help="File: .png, .npy or .pt, by its ending; default: samples.png in the run.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
+    parser.add_argument("--which", type=str, default="final", help=WHICH)
+    return parser
+
+
+def _export_parser() -> Parser:
+    parser = Parser(
+        description="Write a run's generator to a file that needs nothing of this project. Its "
+        "metadata say which noise it takes and which samples it makes. ONNX needs the extra "
+        "`images` (pip install 'egan[images]').",
+        usage="egan export RUN [--format safetensors|onnx|torch-export] [--out FILE] "
+        "[--which final|best|refuge|mixture]",
+    )
+    parser.add_argument("run", help="Directory of the run.")
+    parser.add_argument(
+        "--format",
+        type=str | None,
+        help="safetensors (a plain state dict), onnx or torch-export (a program for "
+        "torch.export.load); default: by the file's ending, else safetensors.",
+    )
+    parser.add_argument(
+        "--out",
+        type=str | None,
+        help="File: .safetensors, .onnx or .pt2; default: export-WHICH in the run.",
+    )
     parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser
 

@@ -1,4 +1,4 @@
-"""The command line: evolve, resume, sample, score, compare, report, list."""
+"""The command line: evolve, resume, sample, export, score, compare, report, list."""
 
 from __future__ import annotations
 
@@ -88,18 +88,15 @@ def sample(arguments: Namespace) -> int:
 
     from egan.api import load
     from egan.data import make_data
-    from egan.directory import Directory
+    from egan.directory import Directory, output_file
     from egan.pictures import picture
     from populations.checkpoint import write_whole
 
-    out = Path(arguments.out or Path(arguments.run) / "samples.png")
+    default = Path(arguments.run) / "samples.png"
+    out = output_file(arguments.out, default, (".png", ".npy", ".pt"))
     kind = out.suffix.lower()
-    if kind not in (".png", ".npy", ".pt"):
-        raise UsageError(f"the file {out} must end in .png, .npy or .pt.")
     _positive("number", arguments.number)
     _check_seed(arguments.seed)
-    if arguments.out and not out.parent.is_dir():
-        raise UsageError(f"the folder {out.parent} does not exist.")
     samples = load(arguments.run, arguments.which).sample(arguments.number, arguments.seed)
     if kind == ".png":
         config = Directory(Path(arguments.run)).load_config()
@@ -112,6 +109,15 @@ def sample(arguments: Namespace) -> int:
             torch.save(samples, content)
         write_whole(out, lambda part: part.write_bytes(content.getbuffer()))
     print(f"{arguments.number} samples: {out}")
+    return 0
+
+
+def export(arguments: Namespace) -> int:
+    """`egan export`."""
+    from egan.api import export as write
+
+    form, out = arguments.get("format"), arguments.get("out")
+    print(f"Generator: {write(arguments.run, form, out, arguments.which)}")
     return 0
 
 
@@ -217,6 +223,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "evolve": evolve,
     "resume": resume,
     "sample": sample,
+    "export": export,
     "score": score,
     "compare": compare,
     "report": report,

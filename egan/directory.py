@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +143,22 @@ class Directory:
         """Write the configuration, whole or not at all."""
         text = json.dumps(plain(config), indent=2) + "\n"
         write_whole(self.config, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def output_file(given: str | Path | None, default: Path, endings: Collection[str]) -> Path:
+    """The file to write: what was given, or the default.
+
+    Raises:
+        UsageError: it has none of the endings, or lies in no folder.
+    """
+    path = Path(default if given is None else given)
+    if path.suffix.lower() not in endings:
+        *others, last = endings
+        names = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"the file {path} must end in {names}.")
+    if given is not None and not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist.")
+    return path
 
 
 def _today(found: dict[str, Any]) -> dict[str, Any]:

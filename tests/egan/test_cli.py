@@ -83,10 +83,10 @@ OPTION = "unknown option --fitness.gama: did you mean --fitness.gamma?"
 
 # Arguments, the whole message, the exit code.
 WRONG = [
-    ("", "name a command: evolve, resume, sample, score, compare, report, list; egan --help "
-     "explains them.", 2),
-    ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are compare, evolve, list, "
-     "report, resume, sample, score.", 2),
+    ("", "name a command: evolve, resume, sample, export, score, compare, report, list; egan "
+     "--help explains them.", 2),
+    ("evolv", "unknown command 'evolv': did you mean 'evolve'? valid are compare, evolve, export, "
+     "list, report, resume, sample, score.", 2),
     ("evolve rng", f"unknown data set 'rng': did you mean 'ring'? valid are {DATA_SETS}.", 2),
     ("evolve --fitness.gama 1", OPTION, 2),
     ("evolve --lr 0.1", "unknown option --lr: did you mean --environment.lr or --variation.lr?", 2),
@@ -206,6 +206,15 @@ WRONG = [
     ("sample files/full --out no/a.png", "the folder no does not exist.", 2),
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
     ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
+    ("export files/none", "files/none is not a run: it has no config.json.", 2),
+    ("export files/full --format tflite", "unknown format 'tflite': valid are onnx, safetensors, "
+     "torch-export.", 2),
+    ("export files/full --out a.h5", "the file a.h5 must end in .safetensors, .onnx or .pt2.", 2),
+    ("export files/full --format onnx --out a.pt2", "the file a.pt2 must end in .onnx.", 2),
+    ("export files/full --out no/a.onnx", "the folder no does not exist.", 2),
+    ("export files/full --which mixture --format onnx", "a mixture draws a member for each sample, "
+     "and so onnx cannot hold it as a function of noise: use the format safetensors, which holds "
+     "all members and their weights.", 2),
     ("report files/full", "files/full is not a run: it has no config.json.", 2),
     ("score files/full -n 1", "number is 1: it must be at least 2.", 2),
     ("list lossez", f"unknown kind 'lossez': valid are {names(catalogue())}.", 2),
