@@ -129,18 +129,50 @@ def _resume_parser() -> Parser:
 
 def _sample_parser() -> Parser:
     parser = Parser(
-        description="Draw samples from a run's generator.",
-        usage="egan sample RUN [-n NUMBER] [--out FILE] [--seed SEED] "
-        "[--which final|best|refuge|mixture]",
+        description="Draw samples from a run's generator: a grid, paths between pairs of noises, "
+        "or the same noises at falling truncation.",
+        usage="egan sample RUN [--view grid|interpolation|truncation] [-n NUMBER] [--out FILE] "
+        "[--seed SEED] [--which final|best|refuge|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
-    parser.add_argument("-n", "--number", type=int, default=64, help="Samples.")
+    parser.add_argument(
+        "--view",
+        type=str,
+        default="grid",
+        help="grid, interpolation (a row for each pair of noises) or truncation (a row for each of "
+        "1, 0.8, 0.6, 0.4, 0.2, and for normal noise as it is).",
+    )
+    parser.add_argument(
+        "-n",
+        "--number",
+        type=int | None,
+        help="Samples (64), pairs (8; 6 of points) or noises (10; 500 of points), by the view.",
+    )
     parser.add_argument(
         "--out",
         type=str | None,
-        help="File: .png, .npy or .pt, by its ending; default: samples.png in the run.",
+        help="File: .png, .npy or .pt, by its ending; default: samples.png, interpolation.png or "
+        "truncation.png in the run. The latter two kinds hold one array, (number, ...), "
+        "(pairs, steps, ...) or (truncations, noises, ...), where ... is the shape of a sample.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
+    parser.add_argument(
+        "--truncation",
+        type=float | None,
+        help="Largest absolute value of the noise, above 0 (truncation trick), in a grid or at the "
+        "ends of an interpolation; default: none.",
+    )
+    parser.add_argument(
+        "--interpolation",
+        type=str | None,
+        help="linear or spherical; default: linear between uniform noises, spherical between "
+        "normal ones.",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int | None,
+        help="Samples on the path of a pair, its ends among them (9; 65 of points).",
+    )
     parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser
 
@@ -364,6 +396,9 @@ _SENTENCES: dict[str, Callable[[re.Match[str], dict[str, Parser]], str]] = {
         f"unexpected argument {found[1]!r}: egan COMMAND --help lists all."
     ),
     r'^Parser key "([\w.]+)": Expected a (.+)\. Got value: (.*)$': _wrong_type,
+    r'^Parser key "([\w.]+)": Does .* Errors: - Expected a (.+) - Expected .* value: (.*)$': (
+        _wrong_type  # what may also be left out
+    ),
     r"invalid choice: '(.+?)'": lambda found, verbs: unknown("command", found[1], verbs),
     r"arguments are required: (?:\w+\.)?(\w+)": lambda found, verbs: (
         f"the argument {found[1].upper()} is missing: egan COMMAND --help explains it."

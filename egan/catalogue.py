@@ -9,6 +9,7 @@ from egan.data import data_sets
 from egan.engines import engines
 from egan.exports import formats
 from egan.fitness import combinations, diversities, qualities
+from egan.gallery import views
 from egan.games import games
 from egan.losses import mutations, objectives
 from egan.networks import augmentations, conditions, networks
@@ -54,6 +55,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     lines["conditions"] = {name: first_line(each.judge) for name, each in conditions.items()}
     lines["arms"] = {name: arm.text for name, arm in arms.items()}
     lines["protocols"] = {name: protocol.text for name, protocol in protocols.items()}
+    lines["views"] = {name: first_line(view.make) for name, view in views.items()}
     lines["formats"] = {name: form.text for name, form in formats.items()}
     lines["presets"] = {name: preset.text for name, preset in presets.items()}
     return lines

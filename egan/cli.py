@@ -83,33 +83,47 @@ def _new_directory(parent: str, stem: str) -> str:
 
 def sample(arguments: Namespace) -> int:
     """`egan sample`."""
-    import numpy as np
-    import torch
-
     from egan.api import load
     from egan.data import make_data
     from egan.directory import Directory, output_file
-    from egan.pictures import picture
+    from egan.gallery import show, view_of
+    from egan.generator import exported
+
+    directory, which = Directory(Path(arguments.run)), arguments.which
+    default = "samples.png" if arguments.view == "grid" else f"{arguments.view}.png"
+    out = output_file(arguments.get("out"), directory.path / default, (".png", ".npy", ".pt"))
+    given = {name: arguments.get(name) for name in VIEWING if arguments.get(name) is not None}
+    _positive("number", given.get("number", 1))
+    _check_seed(arguments.seed)
+    view = view_of(arguments.view, given)
+    config, generator = directory.load_config(), load(arguments.run, which)
+    shape = exported(directory, which).shape
+    shown = show(view, generator, shape, arguments.seed, given)
+    if out.suffix.lower() == ".png":
+        view.draw(shown, make_data(config.data, config.data_options), out)
+    else:
+        _write_tensor(shown.samples, out)
+    counts = map(str, shown.samples.shape[: -len(shape)])
+    print(f"{' x '.join(counts)} samples: {out}")
+    return 0
+
+
+VIEWING = "number", "truncation", "interpolation", "steps"
+
+
+def _write_tensor(samples: Any, out: Path) -> None:
+    """Write samples as .npy or .pt, whole or not at all."""
+    import numpy as np
+    import torch
+
     from populations.checkpoint import write_whole
 
-    default = Path(arguments.run) / "samples.png"
-    out = output_file(arguments.out, default, (".png", ".npy", ".pt"))
-    kind = out.suffix.lower()
-    _positive("number", arguments.number)
-    _check_seed(arguments.seed)
-    samples = load(arguments.run, arguments.which).sample(arguments.number, arguments.seed)
-    if kind == ".png":
-        config = Directory(Path(arguments.run)).load_config()
-        picture(samples, make_data(config.data, config.data_options), out)
+    content = io.BytesIO()
+    if out.suffix.lower() == ".npy":
+        np.save(content, samples.numpy())
     else:
-        content = io.BytesIO()
-        if kind == ".npy":
-            np.save(content, samples.numpy())
-        else:
-            torch.save(samples, content)
-        write_whole(out, lambda part: part.write_bytes(content.getbuffer()))
-    print(f"{arguments.number} samples: {out}")
-    return 0
+        torch.save(samples, content)
+    write_whole(out, lambda part: part.write_bytes(content.getbuffer()))
 
 
 def export(arguments: Namespace) -> int:

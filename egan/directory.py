@@ -61,6 +61,11 @@ class Directory:
         return self.path / "final.png"
 
     @property
+    def interpolation(self) -> Path:
+        """Paths between pairs of noises, as the final generator shows them."""
+        return self.path / "interpolation.png"
+
+    @property
     def scores(self) -> Path:
         """What the judges said of the final generator, and of others where they were asked."""
         return self.path / "scores.json"

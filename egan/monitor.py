@@ -194,14 +194,14 @@ class Board:
         for tag, value in scalars.items():
             self.writer.add_scalar(tag, value, step)
 
-    def picture(self, path: Path, step: int) -> None:
+    def picture(self, path: Path, step: int, tag: str) -> None:
         """Show a PNG."""
         import numpy as np
         from PIL import Image
 
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
-        self.writer.add_image("samples", pixels, step, dataformats="HWC")
+        self.writer.add_image(tag, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush and close."""

@@ -6,7 +6,7 @@ import gc
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from populations.checkpoint import write_whole
 POINTS = 1000
 IMAGES = 64
 READABLE = 32  # pixels a side
+DOTS = 100  # an inch
 FRAME_MS, LAST_FRAME_MS = 120, 2000
 
 
@@ -30,14 +31,16 @@ def picture(samples: Tensor, data: Data, path: Path, title: str = "") -> None:
     Images, (n, channels, height, width) in [-1, 1], become a grid; points become a scatter over
     real ones, in three or more dimensions along the real data's two first principal axes.
     """
-    _save(_grid(samples) if len(data.shape) == 3 else _scatter(samples, data), path, title)
-    gc.collect(1)  # figures are cycles, and hold megabytes until a full collection
-
-
-def _save(figure: Any, path: Path, title: str) -> None:
+    figure = _grid(samples) if len(data.shape) == 3 else _scatter(samples, data)
     if title:
         figure.suptitle(title, fontsize=10)
-    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG, `DOTS` dots an inch, whole or not at all."""
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=DOTS))
+    gc.collect(1)  # figures are cycles, and hold megabytes until a full collection
 
 
 def draw(sample: Callable[[int], Tensor], data: Data, path: Path, title: str) -> None:
@@ -57,31 +60,49 @@ def animate(frames: Sequence[Path], path: Path) -> None:
     )
 
 
-def _figure() -> Any:
+def new_figure(
+    width: float = 4.8, height: float = 5.0, layout: Literal["tight"] | None = "tight"
+) -> Any:
+    """A figure of that size in inches, that no window shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 5.0), layout="tight")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def _scatter(samples: Tensor, data: Data) -> Any:
     shown = plane(data)
-    fakes = shown.project(samples[:POINTS])
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot()
-    axes.scatter(*shown.real.T, s=6, color="0.72", linewidths=0, label="real")
-    axes.scatter(*fakes.T, s=3, color="tab:blue", alpha=0.6, linewidths=0, label="generated")
-    axes.set_xlim(shown.window[0])
-    axes.set_ylim(shown.window[1])
-    axes.set_aspect("equal")
+    draw_real(axes, shown)
+    draw_fakes(axes, shown, samples)
+    explain(axes, data)
+    return figure
+
+
+def explain(axes: Any, data: Data) -> None:
+    """Name the axes, where they are not those of the data, and what has a label."""
     if data.shape != (2,):
         line = math.prod(data.shape) == 1
         axes.set_xlabel("value" if line else "first principal axis")
         axes.set_ylabel("" if line else "second principal axis")
     axes.legend(loc="upper right", fontsize=8, markerscale=3)
-    return figure
+
+
+def draw_real(axes: Any, shown: Plane) -> None:
+    """Real points in the background, and the window around them."""
+    axes.scatter(*shown.real.T, s=6, color="0.72", linewidths=0, label="real")
+    axes.set_xlim(shown.window[0])
+    axes.set_ylim(shown.window[1])
+    axes.set_aspect("equal")
+
+
+def draw_fakes(axes: Any, shown: Plane, samples: Tensor) -> None:
+    """Generated points, (n, *shape)."""
+    fakes = shown.project(samples[:POINTS])
+    axes.scatter(*fakes.T, s=3, color="tab:blue", alpha=0.6, linewidths=0, label="generated")
 
 
 class Plane(NamedTuple):
@@ -134,9 +155,9 @@ def _principal_axes(centred: Tensor) -> Tensor:
     return torch.from_numpy(axes[:, ::-1].copy())
 
 
-def _readable(images: Tensor) -> Tensor:
-    """Images enlarged smoothly to some 32 pixels a side, since nobody reads raw 8x8 ones."""
-    factor = READABLE // min(images.shape[2:])
+def _enlarged(images: Tensor, side: int) -> Tensor:
+    """Images enlarged smoothly to some pixels a side, since nobody reads raw 8x8 ones."""
+    factor = side // min(images.shape[2:])
     if factor < 2:
         return images
     return interpolate(images, scale_factor=factor, mode="bicubic")
@@ -146,19 +167,36 @@ def sheet(samples: Tensor) -> np.ndarray:
     """Images, (n, channels, height, width) in [-1, 1], on one square sheet, in [0, 1].
 
     Returns:
-        (height, width, channels) of three or four channels, (height, width) of others.
+        As `tiles`.
     """
     side = max(1, int(min(len(samples), IMAGES) ** 0.5))
-    cells = _readable((samples[: side * side] + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return tiles(samples[: side * side].unflatten(0, (side, side)))
+
+
+def tiles(samples: Tensor, pixels: int = READABLE) -> np.ndarray:
+    """Images, (rows, columns, channels, height, width) in [-1, 1], on one sheet, in [0, 1].
+
+    Between them are white lines of one pixel.
+
+    Args:
+        samples: the images.
+        pixels: a side to which smaller images are enlarged by whole factors.
+
+    Returns:
+        (height, width, channels) of three or four channels, (height, width) of others.
+    """
+    rows, columns = samples.shape[:2]
+    large = _enlarged((samples.flatten(0, 1) + 1) / 2, pixels).clamp(0, 1)
+    cells = large.permute(0, 2, 3, 1).numpy()
     height, width, channels = cells.shape[1:]
-    framed = np.ones((side, side, height + 1, width + 1, channels), dtype=cells.dtype)
-    framed[:, :, :height, :width] = cells.reshape(side, side, height, width, channels)
-    whole = framed.transpose(0, 2, 1, 3, 4).reshape(side * (height + 1), -1, channels)[:-1, :-1]
+    framed = np.ones((rows, columns, height + 1, width + 1, channels), dtype=cells.dtype)
+    framed[:, :, :height, :width] = cells.reshape(rows, columns, height, width, channels)
+    whole = framed.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), -1, channels)[:-1, :-1]
     return whole if channels in (3, 4) else np.asarray(whole.mean(axis=-1))
 
 
 def _grid(samples: Tensor) -> Any:
-    figure = _figure()
+    figure = new_figure()
     axes = figure.add_subplot()
     axes.imshow(sheet(samples), cmap="gray", vmin=0, vmax=1)
     axes.axis("off")

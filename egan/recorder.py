@@ -8,6 +8,7 @@ from collections import deque
 from egan.assembly import make_game
 from egan.directory import Directory
 from egan.findings import write_lineage
+from egan.gallery import show, views
 from egan.generator import Generator, export
 from egan.monitor import Board, Log, Row, read_log
 from egan.pictures import draw
@@ -37,6 +38,8 @@ class Recorder:
         for frame in directory.frames():
             if int(frame.stem) > state.generation:
                 frame.unlink()
+        if state.generation < self.until:
+            directory.interpolation.unlink(missing_ok=True)
         self.frame_every = max(1, world.config.horizon // self.records.pictures)
         self.score_every = min(self.records.score_every, world.config.horizon)
         self.log = Log(directory.log, state.generation)
@@ -66,6 +69,8 @@ class Recorder:
         self.board.show(row)
         if state.generation % self.frame_every == 0:
             self._draw(state)
+        if state.generation == self.until:
+            self._draw_paths(state)
         if state.generation % self.records.checkpoint_every == 0:
             self.save(state)
 
@@ -103,4 +108,10 @@ class Recorder:
         path = self.directory.frame(state.generation)
         generator = self.generator.load(state.population[0])
         draw(generator.sample, self.world.data, path, f"generation {state.generation:,}")
-        self.board.picture(path, state.generation)
+        self.board.picture(path, state.generation, "samples")
+
+    def _draw_paths(self, state: State) -> None:
+        view, path, data = views["interpolation"], self.directory.interpolation, self.world.data
+        generator = self.generator.load(state.population[0])
+        view.draw(show(view, generator, data.shape, 0, {}), data, path)
+        self.board.picture(path, state.generation, "interpolation")

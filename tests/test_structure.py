@@ -26,7 +26,7 @@ LEVELS = [
     ["assembly"],
     ["memory", "pictures", "palette"],
     ["evolution"],
-    ["monitor", "snapshot", "diagnostics", "cost", "mixture", "exports"],
+    ["monitor", "snapshot", "diagnostics", "cost", "mixture", "exports", "gallery"],
     ["ancestry"],
     ["pages"],
     ["recorder", "findings", "together"],

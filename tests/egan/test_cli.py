@@ -106,6 +106,7 @@ WRONG = [
     ("evolve --environment.penalties.r3 1", "unknown penalty 'r3': valid are "
      f"{names(penalties)}.", 2),
     ("evolve --fitness.quality x", f"unknown quality 'x': valid are {names(qualities)}.", 2),
+    ("evolve --networks.width wide", "networks.width is 'wide': it must be a whole number.", 2),
     ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
     ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
     ("evolve --population.mu two", "population.mu is 'two': it must be a whole number.", 2),
@@ -205,6 +206,13 @@ WRONG = [
     ("sample files/full --out a.gif", "the file a.gif must end in .png, .npy or .pt.", 2),
     ("sample files/full --out no/a.png", "the folder no does not exist.", 2),
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
+    ("sample files/full --view mosaic", "unknown view 'mosaic': valid are grid, interpolation, "
+     "truncation.", 2),
+    ("sample files/full --steps 4", "the view grid has no steps: it is an option of "
+     "interpolation.", 2),
+    ("sample files/full --truncation small", "truncation is 'small': it must be a finite "
+     "number.", 2),
+    ("sample files/full -n many", "number is 'many': it must be a whole number.", 2),
     ("sample files/full --seed -1", "seed is -1: it must be at least 0.", 2),
     ("export files/none", "files/none is not a run: it has no config.json.", 2),
     ("export files/full --format tflite", "unknown format 'tflite': valid are onnx, safetensors, "

@@ -16,7 +16,10 @@ import safetensors.torch
 import torch
 
 import egan
+import egan.recorder
+from egan.cli import main
 from egan.directory import Directory, locked
+from egan.generator import Generator
 from egan.run import run_in
 from populations import checkpoint
 from populations.errors import RunError, UsageError
@@ -301,7 +304,8 @@ def test_tensorboard_shows_the_log(small, tmp_path):
     tags = events.Tags()
     groups = {tag.split("/")[0] for tag in tags["scalars"]}
     assert groups == {"fitness", "selection", "environment", "score"}
-    assert "samples" in tags["images"]
+    assert [event.step for event in events.Images("samples")] == [0, 4, 8, 12]
+    assert [event.step for event in events.Images("interpolation")] == [12]
     assert any("configuration" in tag for tag in tags["tensors"])
     log = {row["generation"]: row for row in rows(tmp_path)}
     quality = events.Scalars("fitness/quality")
@@ -322,8 +326,37 @@ def test_a_run_leaves_pictures_and_an_animation(small, tmp_path, data):
     with Image.open(tmp_path / "final.png") as image:
         assert min(image.size) > 300
         assert len(image.convert("RGB").getcolors(maxcolors=1 << 20)) > 20
+    drawn = (tmp_path / "interpolation.png").read_bytes()
+    assert main(["sample", str(tmp_path), "--view", "interpolation"]) == 0
+    assert (tmp_path / "interpolation.png").read_bytes() == drawn
     with Image.open(tmp_path / "evolution.gif") as animation:
         assert animation.n_frames == len(frames)
+
+
+def test_all_pictures_of_a_run_are_of_the_same_noise(small, tmp_path, monkeypatch):
+    seen = []
+
+    def draw(sample, data, path, title):
+        seen.append(sample(5))
+
+    monkeypatch.setattr(egan.recorder, "draw", draw)
+    monkeypatch.setattr(egan.recorder.Board, "picture", lambda *arguments: None)
+    monkeypatch.setattr(Generator, "generate", lambda self, noise, seed: noise)
+    monkeypatch.setattr(egan.recorder, "evaluate", lambda *_, **__: {"energy-distance": 0.0})
+    settings = {**small, "records": {**small["records"], "pictures": 4}}
+    egan.evolve(config=settings, run=tmp_path / "r", on_generation=lambda state, row: len(seen) > 3)
+    assert len(seen) == 4
+    assert all(torch.equal(each, seen[0]) for each in seen)
+
+
+def test_the_last_picture_is_that_of_the_whole_run(small, tmp_path):
+    directory = Directory(tmp_path)
+    run_in(directory, {**small, "generations": 6})
+    short = directory.interpolation.read_bytes()
+    run_in(directory, {"generations": 9}, on_generation=lambda state, row: state.generation >= 8)
+    assert not directory.interpolation.exists()  # it was that of the shorter run
+    run_in(directory, {})
+    assert directory.interpolation.read_bytes() != short
 
 
 @pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,216 @@
+"""Views show the samples that they say they show, at every pixel and from the command line."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import egan
+from egan.cli import main
+from egan.data import Table, make_data
+from egan.directory import Directory
+from egan.gallery import PIXELS, THRESHOLDS, Shown, show, view_of, views
+from egan.games import Unconditional
+from egan.generator import Generator
+from egan.generator import export as export_own
+from egan.latent import USUAL, interpolations, truncated
+from egan.mixture import mixture
+from egan.networks import Flat, make_pair
+from egan.presets import configure
+from populations.errors import UsageError
+
+
+class Shifted(nn.Module):
+    """Noise, moved by a number."""
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def forward(self, noise):
+        return noise + self.shift
+
+
+def generator(noise="normal", shift=0.0):
+    return Generator(Unconditional(Flat(Shifted(shift)), Flat(nn.Linear(2, 1)), noise, 2))
+
+
+def seen(name, source, shape=(2,), seed=0, **options):
+    return show(views[name], source, shape, seed, options)
+
+
+@pytest.mark.parametrize("way", [None, *interpolations])
+@pytest.mark.parametrize("noise", USUAL)
+def test_an_interpolation_has_a_row_for_each_pair_and_goes_from_one_noise_to_the_other(noise, way):
+    source = generator(noise)
+    found = seen("interpolation", source, seed=4, number=5, steps=7, interpolation=way)
+    assert found.samples.shape == (5, 7, 2)
+    start, end = source.noise(10, seed=4).chunk(2)
+    path = interpolations[way or {"normal": "spherical", "uniform": "linear"}[noise]]
+    expected = path(start, end, torch.linspace(0, 1, 7)).transpose(0, 1)
+    assert torch.equal(found.samples, expected)
+    assert found.title.startswith(way or USUAL[noise])
+    assert (len(found.rows), found.columns[0], found.columns[-1]) == (5, "0", "1")
+
+
+@pytest.mark.parametrize("noise", USUAL)
+def test_a_sweep_has_the_same_noises_at_each_truncation(noise):
+    source = generator(noise)
+    found = seen("truncation", source, seed=2, number=6)
+    assert found.samples.shape == (len(THRESHOLDS[noise]), 6, 2)
+    plain = source.noise(6, seed=2)
+    torch.testing.assert_close(found.samples[0], plain)
+    for row, threshold in zip(found.samples, THRESHOLDS[noise], strict=True):
+        assert torch.equal(row, truncated(plain, threshold, noise))
+        assert float(row.abs().max()) <= threshold + 1e-6
+    assert found.rows[-1] == "|zᵢ| ≤ 0.2"
+
+
+def test_a_grid_and_the_ends_of_an_interpolation_can_be_truncated():
+    source = generator()
+    cut = seen("grid", source, number=50, truncation=0.3).samples
+    assert torch.equal(cut, source.sample(50, truncation=0.3))
+    paths = seen("interpolation", source, number=50, truncation=0.3).samples
+    assert float(paths[:, [0, -1]].abs().max()) == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["interpolation", "truncation"])
+def test_of_a_mixture_one_member_makes_all_that_belongs_together(name):
+    far = mixture([generator(), generator(shift=100.0)], [0.5, 0.5])
+    samples = seen(name, far, number=40).samples
+    belongs = samples if name == "interpolation" else samples.transpose(0, 1)
+    members = (belongs[..., 0] > 50).double().mean(1)
+    assert set(members.tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("name", views)
+def test_views_of_images_and_points_have_numbers_of_their_own(name):
+    counts = {
+        shape: len(seen(name, generator(), shape).samples.flatten(0, -2))
+        for shape in ((2,), (1, 8, 8))
+    }
+    assert (
+        counts
+        == {
+            "grid": {(2,): 64, (1, 8, 8): 64},
+            "interpolation": {(2,): 6 * 65, (1, 8, 8): 8 * 9},
+            "truncation": {(2,): 6 * 500, (1, 8, 8): 6 * 10},
+        }[name]
+    )
+
+
+def flat_images(rows, columns, channels, side):
+    """Images of one grey or colour each, all different."""
+    levels = torch.linspace(-1, 1, rows * columns * channels).reshape(rows, columns, channels, 1, 1)
+    return levels.expand(-1, -1, -1, side, side)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 28), (1, 64), (3, 80)])
+def test_rows_of_images_are_drawn_pixel_by_pixel(tmp_path, channels, side):
+    samples = flat_images(2, 3, channels, side)
+    data = Table("own", torch.zeros(2, channels, side, side))
+    shown = Shown(samples, "a title", ["one", "another"], ["0", "0.5", "1"])
+    views["interpolation"].draw(shown, data, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    cell = side * max(1, PIXELS // side)
+    top, left = 40, 8 + 6 * len("another")
+    assert pixels.shape == (2 * cell + 1 + top + 8, 3 * cell + 2 + left + 8, 3)
+    for row in range(2):
+        for column in range(3):
+            y, x = top + row * (cell + 1), left + column * (cell + 1)
+            patch = pixels[y : y + cell, x : x + cell]
+            colour = ((samples[row, column, :, 0, 0] + 1) / 2 * 255).expand(3).numpy()
+            assert np.abs(patch - colour).max() <= 1
+            assert (pixels[y + cell, x : x + cell] == 255).all() or row == 1
+    assert (pixels[:top].min(), pixels[:, :left].min()) < (100, 100)  # there are labels
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()  # none of which is cut off
+
+
+def test_colours_of_paths_show_where_they_begin_and_end(tmp_path):
+    ring = make_data("ring")
+    angles = torch.linspace(0, math.pi, 30)
+    half = torch.stack([angles.cos(), angles.sin()], dim=1)
+    shown = Shown(torch.stack([half, -half]), "t", ["1", "2"], [])
+    views["interpolation"].draw(shown, ring, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
+        assert (np.abs(pixels - colour).sum(2) < 10).sum() > 100
+    sweep = Shown(torch.stack([half, half]), "t", ["1", "2"], [])
+    views["truncation"].draw(sweep, ring, tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size[0] > 2 * 300
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("truncation", {"truncation": 1.0}, "the view truncation has no truncation: it is an "
+         "option of grid and interpolation."),
+        ("grid", {"steps": 3}, "the view grid has no steps: it is an option of interpolation."),
+        ("interpolate", {}, "unknown view 'interpolate': did you mean 'interpolation'? valid are "
+         "grid, interpolation, truncation."),
+    ],
+)  # fmt: skip
+def test_what_a_view_does_not_take_is_refused(name, options, message):
+    with pytest.raises(UsageError) as error:
+        view_of(name, options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 1}, "steps is 1: it must be at least 2."),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic': valid are linear, spherical."),
+        ({"truncation": 0.0}, "truncation is 0.0: it must be above 0."),
+    ],
+)
+def test_options_of_an_interpolation_are_checked(options, message):
+    with pytest.raises(UsageError) as error:
+        seen("interpolation", generator(), **options)
+    assert str(error.value) == message
+
+
+@pytest.fixture(scope="module", params=[("ring", (2,)), ("digits", (1, 8, 8))], ids=lambda p: p[0])
+def run(request, tmp_path_factory):
+    """A run's directory without training."""
+    name, shape = request.param
+    path = tmp_path_factory.mktemp("gallery")
+    config = configure({"data": name, "networks": {"width": 8}})
+    Directory(path).write_config(config)
+    export_own(Directory(path), "final", make_pair(config, shape)[0], 0, shape)
+    return path, shape
+
+
+@pytest.mark.parametrize("view", views)
+def test_the_command_line_writes_pictures_and_tensors_of_every_view(run, tmp_path, view, capsys):
+    path, shape = run
+    words = ["sample", str(path), "--view", view, "-n", "4", "--seed", "3"]
+    assert main(words) == 0
+    name = "samples" if view == "grid" else view
+    with Image.open(path / f"{name}.png") as image:
+        assert min(image.size) > 300
+    expected = show(views[view], egan.load(path), shape, 3, {"number": 4}).samples
+    for ending in ("npy", "pt"):
+        assert main([*words, "--out", str(tmp_path / f"a.{ending}")]) == 0
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "a.npy")), expected)
+    assert torch.equal(torch.load(tmp_path / "a.pt", weights_only=True), expected)
+    counts = " x ".join(str(each) for each in expected.shape[: -len(shape)])
+    assert capsys.readouterr().out.splitlines()[0] == f"{counts} samples: {path / name}.png"
+
+
+def test_the_command_line_takes_the_options_of_a_view(run, tmp_path):
+    path, shape = run
+    out = tmp_path / "a.npy"
+    options = ["--steps", "5", "--interpolation", "linear", "--truncation", "0.5"]
+    words = ["sample", str(path), "--view", "interpolation", *options, "--out", str(out)]
+    assert main(words) == 0
+    given = {"steps": 5, "interpolation": "linear", "truncation": 0.5}
+    expected = show(views["interpolation"], egan.load(path), shape, 0, given).samples
+    assert torch.equal(torch.from_numpy(np.load(out)), expected)
