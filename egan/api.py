@@ -272,10 +272,12 @@ def export(
     """Write a run's generator to a file that needs nothing of this project.
 
     The network is in evaluation mode. "onnx" maps the input `noise`, (n, noise_dimension), to the
-    output `samples`, (n, *shape), for any n >= 1, and so does the program of "torch-export". The
-    key `egan` of the metadata (of the `extra_files` of "torch-export") is JSON: which generator
-    after which generation, distribution and dimension of the noise, shape and, of images, range of
-    the samples, and all settings of the run, as in its config.json.
+    output `samples`, (n, *shape), for any n >= 1, and so does the program of "torch-export"; in a
+    conditional game the noise goes on with the class, (n, noise_dimension + classes), zeros and a
+    one. The key `egan` of the metadata (of the `extra_files` of "torch-export") is JSON: which
+    generator after which generation, distribution and dimension of the noise, number of classes (0:
+    none), shape and, of images, range of the data, and all settings of the run, as in its
+    config.json.
 
     Args:
         run: the run's directory.

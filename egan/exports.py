@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from egan.config import Config
+from egan.config import CONDITIONAL, Config
 from egan.directory import Directory
 from egan.generator import FACTS, Exported, Generator, state_dict
 from egan.settings import plain
@@ -96,6 +96,9 @@ def default_path(directory: Directory, name: str, which: str) -> Path:
 def describe(config: Config, found: Exported, which: str) -> dict[str, Any]:
     """What an exported file says of itself.
 
+    In a conditional game the noise goes on with as many values as there are classes, all 0 but a 1
+    at the sample's own.
+
     Args:
         config: of the run.
         found: the run's own file of the generator.
@@ -106,8 +109,9 @@ def describe(config: Config, found: Exported, which: str) -> dict[str, Any]:
         "generation": found.generation,
         "noise": DISTRIBUTIONS[config.networks.noise],
         "noise_dimension": config.networks.noise_dimension,
+        "classes": config.networks.classes if config.game == CONDITIONAL else 0,
         "shape": found.shape,
-        "range": [-1, 1] if len(found.shape) == 3 else None,  # images; points have none
+        "range": [-1, 1] if len(found.shape) == 3 else None,  # of the data, if images
         "members": found.members,
         "settings": plain(config),
     }
@@ -168,8 +172,9 @@ def _tracing(name: str) -> Iterator[None]:
             yield  # on failure torch writes whole graphs to the console
     except Exception as error:  # torch and onnxscript raise kinds of their own
         raise UsageError(
-            f"PyTorch cannot write the generator as {name}, {describe_error(error)}: use the "
-            "format safetensors, which holds the weights of any network."
+            f"PyTorch cannot write the generator as {name}, {describe_error(error)}: it must "
+            "compute with tensors alone, on any number of noises (noise.shape[0], not len(noise)), "
+            "or use the format safetensors, which holds the weights of any network."
         ) from error
     finally:
         LOGGER.setLevel(level)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from egan.data import Data
 from egan.generator import Generator
-from egan.latent import USUAL, interpolations, truncated
+from egan.latent import USUAL, interpolations
 from egan.palette import COLOURS
 from egan.pictures import (
     DOTS,
@@ -120,7 +120,8 @@ def interpolation(
 ) -> Shown:
     """Paths between pairs of noises, (number, steps, *shape): a row each.
 
-    Of a mixture a path is one member's, whichever the seed draws.
+    Of a mixture a path is one member's, whichever the seed draws; in a conditional game it keeps
+    the class that it begins with.
 
     Args:
         generator: makes the samples.
@@ -139,8 +140,12 @@ def interpolation(
     name = interpolation or USUAL[generator.game.noise]
     shares = torch.linspace(0, 1, steps)
     path = lookup("interpolation", name, interpolations)
-    ends = generator.noise(2 * number, seed, truncation).chunk(2)
-    made = [generator.generate(noise, seed) for noise in path(*ends, shares)]
+    noise = generator.noise(2 * number, seed, truncation)
+    own, classes = noise.tensor_split([generator.game.noise_dimension], dim=1)
+    made = [
+        generator.generate(torch.cat([each, classes[:number]], dim=1), seed)
+        for each in path(*own.chunk(2), shares)
+    ]
     return Shown(
         torch.stack(made, dim=1),
         f"{name} interpolation between pairs of noises",
@@ -155,9 +160,8 @@ def truncation(generator: Generator, number: int, seed: int = 0) -> Shown:
     Normal noise as it is, and then at 1, 0.8, 0.6, 0.4, 0.2; of uniform noise the first is missing,
     as it has nothing beyond 1.
     """
-    kind = generator.game.noise
-    noise, thresholds = generator.noise(number, seed), THRESHOLDS[kind]
-    made = [generator.generate(truncated(noise, each, kind), seed) for each in thresholds]
+    noise, thresholds = generator.noise(number, seed), THRESHOLDS[generator.game.noise]
+    made = [generator.generate(generator.truncate(noise, each), seed) for each in thresholds]
     labels = [f"|zᵢ| ≤ {each:g}" if math.isfinite(each) else "all zᵢ" for each in thresholds]
     return Shown(torch.stack(made), "the same noises z at falling truncation", labels)
 

@@ -69,25 +69,33 @@ class Generator:
     def noise(self, count: int, seed: int = 0, truncation: float | None = None) -> Tensor:
         """Noise, (count, noise_dimension), as `sample` draws it.
 
+        That of a conditional game goes on with the class, (count, noise_dimension + classes): zeros
+        and a one.
+
         Raises:
             UsageError: the truncation is not above 0.
         """
         if truncation is not None and not truncation > 0:
             raise UsageError(f"truncation is {truncation}: it must be above 0.")
         noise = self.game.draw(count, keyed(seed, 0, "sample"))
-        return noise if truncation is None else truncated(noise, truncation, self.game.noise)
+        return noise if truncation is None else self.truncate(noise, truncation)
+
+    def truncate(self, noise: Tensor, threshold: float) -> Tensor:
+        """Noise, as of `noise`, with no value beyond a threshold; see `latent.truncated`."""
+        own, classes = noise.tensor_split([self.game.noise_dimension], dim=1)
+        return torch.cat([truncated(own, threshold, self.game.noise), classes], dim=1)
 
     def generate(self, noise: Tensor, seed: int = 0) -> Tensor:
         """The samples of noise of your own, (count, *shape): float32, detached, on the CPU.
 
         Args:
-            noise: (count, noise_dimension), count >= 1, on any device.
+            noise: as of `noise`, count >= 1, on any device.
             seed: of what else is random, such as which member of a mixture makes a sample.
 
         Raises:
             UsageError: the noise has another shape.
         """
-        size = self.game.noise_dimension
+        size = self.game.inputs
         if noise.dim() != 2 or noise.shape[1] != size or not len(noise):
             shape = tuple(noise.shape)
             raise UsageError(f"the noise has the shape {shape}: it must be (n, {size}), n >= 1.")

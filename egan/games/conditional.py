@@ -95,6 +95,11 @@ class Conditional(Unconditional):
     classification: float = 0.0
 
     @property
+    def inputs(self) -> int:
+        """Values that a generator reads for a sample: its noise, and one for each class."""
+        return self.noise_dimension + self.classes
+
+    @property
     def conditions(self) -> int:
         """Of what is shown the last coordinates, or channels, are no sample's."""
         return 1

@@ -44,6 +44,11 @@ class Unconditional:
         return samples
 
     @property
+    def inputs(self) -> int:
+        """Values that a generator reads for a sample: here its noise alone."""
+        return self.noise_dimension
+
+    @property
     def conditions(self) -> int:
         """Of what is shown the last coordinates, or channels, are no sample's."""
         return 0

@@ -217,7 +217,7 @@ class ConditionalNorm(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the same shape, (n, channels, ...)."""
         assert self.classes is not None
-        shape = (len(maps), -1, *[1] * (maps.dim() - 2))
+        shape = (*maps.shape[:2], *[1] * (maps.dim() - 2))
         scale, shift = ((self.classes @ each).view(shape) for each in (self.scales, self.shifts))
         return scale * self.norm(maps) + shift
 

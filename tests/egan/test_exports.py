@@ -40,7 +40,7 @@ def stir(module):
                 each.running_mean.normal_(0, 0.1)
                 each.running_var.uniform_(0.5, 2)
             elif isinstance(each, nn.Linear | nn.modules.conv._ConvNd):
-                each.weight.mul_(2 / each.weight.std() / each.weight[0].numel() ** 0.5)
+                each.weight.normal_(0, 1.3 / each.weight[0].numel() ** 0.5)
     return module
 
 
@@ -109,8 +109,36 @@ def test_every_network_makes_the_same_samples_from_every_format(tmp_path, name, 
     facts = same(run, tmp_path / FILES[form], bare)
     assert facts == {
         "which": "final", "generation": 7, "noise": "N(0, 1)", "noise_dimension": 6,
-        "shape": list(shape), "range": [-1, 1], "members": [], "settings": plain(config),
+        "classes": 0, "shape": list(shape), "range": [-1, 1], "members": [],
+        "settings": plain(config),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("norms", [False, True])
+@pytest.mark.parametrize("form", TRACED)
+def test_a_conditional_generator_takes_the_class_behind_the_noise(tmp_path, form, norms):
+    settings = {"name": "dcgan", "width": 4, "noise_dimension": 6, "classes": 3}
+    config = configure({"game": "conditional", "networks": {**settings, "conditional_norm": norms}})
+    run, shape = tmp_path / "r", (1, 8, 8)
+    run.mkdir()
+    Directory(run).write_config(config)
+    module = stir(make_pair(config, shape)[0])
+    with seeded(0, 0, "scales"), torch.no_grad():
+        for name, each in module.named_parameters():
+            if name.endswith(("scales", "shifts")):  # all classes begin with the same
+                each.normal_()
+    export_own(Directory(run), "final", module, 7, shape)
+    again, facts = reloaded(egan.export(run, form), None)
+    assert (facts["noise_dimension"], facts["classes"]) == (6, 3)
+    loaded = egan.load(run)
+    for count in (1, 5):
+        noise = torch.randn(1, 6, generator=keyed(0, 0, "noise")).expand(count, 6)
+        classes = nn.functional.one_hot(torch.arange(count) % 3, 3)
+        noise = torch.cat([noise, classes], dim=1)
+        samples = loaded.generate(noise)
+        torch.testing.assert_close(again(noise), samples, rtol=0, atol=1e-5)
+    assert float((samples[0] - samples[1]).abs().max()) > 1e-2  # the class matters
+    assert torch.equal(samples[0], samples[3])
 
 
 def spectral(norm):
@@ -176,7 +204,10 @@ def test_what_cannot_be_traced_is_one_sentence_and_no_file(tmp_path, form, capfd
         egan.export(run, form, generator=Stuck())
     message = str(error.value)
     assert message.startswith(f"PyTorch cannot write the generator as {form}, ")
-    assert message.endswith(": use the format safetensors, which holds the weights of any network.")
+    assert message.endswith(
+        ": it must compute with tensors alone, on any number of noises (noise.shape[0], not "
+        "len(noise)), or use the format safetensors, which holds the weights of any network."
+    )
     assert "\n" not in message
     assert capfd.readouterr() == ("", "")
     assert sorted(path.name for path in run.iterdir()) == ["config.json", "generator.safetensors"]

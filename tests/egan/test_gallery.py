@@ -13,7 +13,7 @@ from egan.cli import main
 from egan.data import Table, make_data
 from egan.directory import Directory
 from egan.gallery import PIXELS, THRESHOLDS, Shown, show, view_of, views
-from egan.games import Unconditional
+from egan.games import Conditional, Unconditional
 from egan.generator import Generator
 from egan.generator import export as export_own
 from egan.latent import USUAL, interpolations, truncated
@@ -21,6 +21,8 @@ from egan.mixture import mixture
 from egan.networks import Flat, make_pair
 from egan.presets import configure
 from populations.errors import UsageError
+
+SHARES = torch.linspace(0, 1, 65)
 
 
 class Shifted(nn.Module):
@@ -84,6 +86,39 @@ def test_of_a_mixture_one_member_makes_all_that_belongs_together(name):
     belongs = samples if name == "interpolation" else samples.transpose(0, 1)
     members = (belongs[..., 0] > 50).double().mean(1)
     assert set(members.tolist()) == {0.0, 1.0}
+
+
+class Told(nn.Module):
+    """Two values of noise, and the class moved by a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, noise):
+        return torch.cat([noise[:, :2], noise[:, 2:].argmax(1, keepdim=True) + self.shift], dim=1)
+
+
+@pytest.mark.parametrize("name", ["interpolation", "truncation"])
+def test_in_a_conditional_game_a_row_or_column_keeps_its_class(name):
+    game = Conditional(Flat(Told()), Flat(nn.Linear(4, 1)), "normal", 2, classes=3)
+    source = Generator(game)
+    noise = source.noise(8 if name == "interpolation" else 4, seed=1)
+    assert noise.shape == (len(noise), 5)
+    samples = seen(name, source, (3,), seed=1, number=4).samples
+    if name == "interpolation":
+        samples = samples.transpose(0, 1)
+        expected = interpolations["spherical"](noise[:4, :2], noise[4:, :2], SHARES)
+    else:
+        thresholds = THRESHOLDS["normal"]
+        expected = torch.stack([truncated(noise[:, :2], each, "normal") for each in thresholds])
+    torch.testing.assert_close(samples[..., :2], expected)
+    numbers = noise[:4, 2:].argmax(1).float()
+    assert torch.equal(samples[..., 2], numbers.expand(len(samples), 4))
+    assert len(numbers.unique()) > 1
+    cut = source.noise(50, seed=1, truncation=0.1)
+    assert float(cut[:, :2].abs().max()) <= 0.1 + 1e-6
+    assert torch.equal(cut[:, 2:].sum(1), torch.ones(50))
 
 
 @pytest.mark.parametrize("name", views)
