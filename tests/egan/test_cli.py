@@ -16,6 +16,7 @@ from egan.cli import main
 from egan.config import Judging
 from egan.data import data_sets
 from egan.fitness import qualities
+from egan.games import games
 from egan.losses import mutations
 from egan.penalties import penalties
 from egan.perturbations import perturbations
@@ -107,7 +108,7 @@ WRONG = [
      f"{names(penalties)}.", 2),
     ("evolve --fitness.quality x", f"unknown quality 'x': valid are {names(qualities)}.", 2),
     ("evolve --networks.width wide", "networks.width is 'wide': it must be a whole number.", 2),
-    ("evolve --game chess", "unknown game 'chess': valid are unconditional.", 2),
+    ("evolve --game chess", f"unknown game 'chess': valid are {names(games)}.", 2),
     ("evolve --population.mu 0", "population.mu is 0: it must be a whole number of at least 1.", 2),
     ("evolve --population.mu two", "population.mu is 'two': it must be a whole number.", 2),
     ("evolve --population.mu 3", "environment.batch is 128: it must be a multiple of population.mu "
