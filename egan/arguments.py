@@ -130,30 +130,34 @@ def _resume_parser() -> Parser:
 def _sample_parser() -> Parser:
     parser = Parser(
         description="Draw samples from a run's generator: a grid, paths between pairs of noises, "
-        "or the same noises at falling truncation.",
-        usage="egan sample RUN [--view grid|interpolation|truncation] [-n NUMBER] [--out FILE] "
-        "[--seed SEED] [--which final|best|refuge|mixture]",
+        "the same noises at falling truncation or in every class, or the training images nearest "
+        "to samples.",
+        usage="egan sample RUN [--view grid|interpolation|truncation|classes|neighbours] "
+        "[-n NUMBER] [--out FILE] [--seed SEED] [--which final|best|refuge|mixture]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument(
         "--view",
         type=str,
         default="grid",
-        help="grid, interpolation (a row for each pair of noises) or truncation (a row for each of "
-        "1, 0.8, 0.6, 0.4, 0.2, and for normal noise as it is).",
+        help="grid, interpolation (a row for each pair of noises), truncation (a row for each of "
+        "1, 0.8, 0.6, 0.4, 0.2, and for normal noise as it is), classes (a row for each, of a "
+        "conditional game) or neighbours (a row for each sample: the nearest training images, by "
+        "features).",
     )
     parser.add_argument(
         "-n",
         "--number",
         type=int | None,
-        help="Samples (64), pairs (8; 6 of points) or noises (10; 500 of points), by the view.",
+        help="Samples (64; 8 with neighbours), pairs (8; 6 of points) or noises (10; 500 of "
+        "points), by the view.",
     )
     parser.add_argument(
         "--out",
         type=str | None,
-        help="File: .png, .npy or .pt, by its ending; default: samples.png, interpolation.png or "
-        "truncation.png in the run. The latter two kinds hold one array, (number, ...), "
-        "(pairs, steps, ...) or (truncations, noises, ...), where ... is the shape of a sample.",
+        help="File: .png, .npy or .pt, by its ending; default: samples.png, or a .png of the "
+        "view's name, in the run. The latter two kinds hold one array, (number, ...), or (rows, "
+        "columns, ...), where ... is the shape of a sample.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the noise.")
     parser.add_argument(
@@ -171,7 +175,13 @@ def _sample_parser() -> Parser:
     parser.add_argument(
         "--steps",
         type=int | None,
-        help="Samples on the path of a pair, its ends among them (9; 65 of points).",
+        help="Samples on the path of a pair, its ends among them (9; 65 of points), or neighbours "
+        "of a sample (7).",
+    )
+    parser.add_argument(
+        "--label",
+        type=int | None,
+        help="Class of all samples, from 0 on, of a conditional game; default: of each as many.",
     )
     parser.add_argument("--which", type=str, default="final", help=WHICH)
     return parser

@@ -98,6 +98,9 @@ def sample(arguments: Namespace) -> int:
     view = view_of(arguments.view, given)
     config, generator = directory.load_config(), load(arguments.run, which)
     shape = exported(directory, which).shape
+    if view.reads_data:
+        data = make_data(config.data, config.data_options)
+        given |= {"data": data, "features": config.records.features}
     shown = show(view, generator, shape, arguments.seed, given)
     if out.suffix.lower() == ".png":
         view.draw(shown, make_data(config.data, config.data_options), out)
@@ -108,7 +111,7 @@ def sample(arguments: Namespace) -> int:
     return 0
 
 
-VIEWING = "number", "truncation", "interpolation", "steps"
+VIEWING = "number", "truncation", "interpolation", "steps", "label"
 
 
 def _write_tensor(samples: Any, out: Path) -> None:

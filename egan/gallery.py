@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from egan.data import Data
+from egan.data import Data, Table, scaled
+from egan.games import Conditional
 from egan.generator import Generator
 from egan.latent import USUAL, interpolations
 from egan.palette import COLOURS
@@ -30,6 +31,8 @@ from egan.pictures import (
     save,
     tiles,
 )
+from egan.scores import AUTO
+from egan.scores.features import nearest
 from populations.errors import UsageError
 from populations.registry import lookup
 
@@ -72,6 +75,11 @@ class View(NamedTuple):
     images: Mapping[str, int]
     points: Mapping[str, int]
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether its options are the data and their feature network too."""
+        return "data" in _takes(self)
+
 
 def view_of(name: str, options: Collection[str]) -> View:
     """The view of that name, which must take these options.
@@ -97,17 +105,21 @@ def show(
     """What is seen of a generator of samples of a shape.
 
     Raises:
-        UsageError: an option has no such value.
+        UsageError: an option has no such value, or the view needs other data.
     """
     usual = view.images if len(shape) == 3 else view.points
     return view.make(generator, seed=seed, **{**usual, **options})
 
 
 def grid(
-    generator: Generator, number: int, seed: int = 0, truncation: float | None = None
+    generator: Generator,
+    number: int,
+    seed: int = 0,
+    truncation: float | None = None,
+    label: int | None = None,
 ) -> Shown:
     """Samples, (number, *shape): images in a square, points over real ones."""
-    return Shown(generator.sample(number, seed, truncation))
+    return Shown(generator.sample(number, seed, truncation, label))
 
 
 def interpolation(
@@ -115,6 +127,7 @@ def interpolation(
     number: int,
     seed: int = 0,
     truncation: float | None = None,
+    label: int | None = None,
     interpolation: str | None = None,
     steps: int = 9,
 ) -> Shown:
@@ -128,6 +141,7 @@ def interpolation(
         number: of pairs, >= 1.
         seed: of the noise.
         truncation: of the noises at the ends.
+        label: the class of all, of a conditional game.
         interpolation: "linear" or "spherical"; unless told, linear between uniform noises and
             spherical between normal ones (see `egan.latent`).
         steps: on a path, its ends among them, >= 2.
@@ -140,7 +154,7 @@ def interpolation(
     name = interpolation or USUAL[generator.game.noise]
     shares = torch.linspace(0, 1, steps)
     path = lookup("interpolation", name, interpolations)
-    noise = generator.noise(2 * number, seed, truncation)
+    noise = generator.noise(2 * number, seed, truncation, label)
     own, classes = noise.tensor_split([generator.game.noise_dimension], dim=1)
     made = [
         generator.generate(torch.cat([each, classes[:number]], dim=1), seed)
@@ -164,6 +178,66 @@ def truncation(generator: Generator, number: int, seed: int = 0) -> Shown:
     made = [generator.generate(generator.truncate(noise, each), seed) for each in thresholds]
     labels = [f"|zᵢ| ≤ {each:g}" if math.isfinite(each) else "all zᵢ" for each in thresholds]
     return Shown(torch.stack(made), "the same noises z at falling truncation", labels)
+
+
+def classes(
+    generator: Generator, number: int, seed: int = 0, truncation: float | None = None
+) -> Shown:
+    """The same noises in every class of a conditional game, (classes, number, *shape): a row each.
+
+    Raises:
+        UsageError: the game is another.
+    """
+    if not isinstance(generator.game, Conditional):
+        raise UsageError("the view classes needs a generator of a conditional game.")
+    noise, labels = generator.noise(number, seed, truncation), range(generator.game.classes)
+    made = [generator.generate(generator.of_class(noise, each), seed) for each in labels]
+    return Shown(
+        torch.stack(made), "the same noises in every class", [f"class {each}" for each in labels]
+    )
+
+
+def neighbours(
+    generator: Generator,
+    data: Data,
+    number: int,
+    seed: int = 0,
+    truncation: float | None = None,
+    label: int | None = None,
+    steps: int = 7,
+    features: str = AUTO,
+) -> Shown:
+    """Samples and the training images nearest to each, (number, 1 + steps, *shape): a row each.
+
+    Nearest by the Euclidean distance of features: a generator that has learned images by heart
+    shows them again.
+
+    Args:
+        generator: makes the samples.
+        data: images.
+        number: of samples, >= 1.
+        seed: of the noise.
+        truncation: of the noises.
+        label: the class of all, of a conditional game.
+        steps: nearest images of each, >= 1.
+        features: the feature network; see `scores.features`.
+
+    Raises:
+        UsageError: the data are no finite set of images, or have fewer.
+    """
+    if not isinstance(data, Table) or len(data.shape) != 3:
+        raise UsageError(f"the view neighbours needs images, and {data.name} are none.")
+    if not 1 <= steps <= len(data.values):
+        raise UsageError(f"steps is {steps}: it must be from 1 to {len(data.values)}, all images.")
+    samples = generator.sample(number, seed, truncation, label)
+    places, distances = nearest(samples, data, steps, features)
+    found = scaled(data.values[places])
+    return Shown(
+        torch.cat([samples[:, None], found], dim=1),
+        "samples, and the training images nearest to them",
+        [f"at {float(each):.2g}" for each in distances[:, 0]],
+        ["sample", *(f"{place + 1}." for place in range(steps))],
+    )
 
 
 def _draw_grid(shown: Shown, data: Data, path: Path) -> None:
@@ -236,4 +310,6 @@ views: dict[str, View] = {
         interpolation, _draw_paths, {"number": 8, "steps": 9}, {"number": 6, "steps": 65}
     ),
     "truncation": View(truncation, _draw_sweep, {"number": 10}, {"number": 500}),
+    "classes": View(classes, _draw_sweep, {"number": 10}, {"number": 500}),
+    "neighbours": View(neighbours, _draw_paths, {"number": 8, "steps": 7}, {"number": 8}),
 }

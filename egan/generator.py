@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from egan.directory import Directory
-from egan.games import Unconditional
+from egan.games import Conditional, Unconditional
 from egan.latent import truncated
 from populations.checkpoint import write_whole
 from populations.errors import RunError, UsageError
@@ -53,32 +53,54 @@ class Generator:
                 update_bn(noise.split(CHUNK // 4), self.module)
         return self
 
-    def sample(self, count: int, seed: int = 0, truncation: float | None = None) -> Tensor:
+    def sample(
+        self, count: int, seed: int = 0, truncation: float | None = None, label: int | None = None
+    ) -> Tensor:
         """Samples in the data's units, (count, *shape): a detached float32 tensor on the CPU.
 
         Args:
             count: how many, >= 1.
             seed: of the noise.
             truncation: the noise's largest absolute value, above 0; see `latent.truncated`.
+            label: the class of all, from 0 on, of a conditional game; default: of each as many.
 
         Raises:
-            UsageError: the truncation is not above 0.
+            UsageError: the truncation is not above 0, or there is no such class.
         """
-        return self.generate(self.noise(count, seed, truncation), seed)
+        return self.generate(self.noise(count, seed, truncation, label), seed)
 
-    def noise(self, count: int, seed: int = 0, truncation: float | None = None) -> Tensor:
+    def noise(
+        self, count: int, seed: int = 0, truncation: float | None = None, label: int | None = None
+    ) -> Tensor:
         """Noise, (count, noise_dimension), as `sample` draws it.
 
         That of a conditional game goes on with the class, (count, noise_dimension + classes): zeros
         and a one.
 
         Raises:
-            UsageError: the truncation is not above 0.
+            UsageError: the truncation is not above 0, or there is no such class.
         """
         if truncation is not None and not truncation > 0:
             raise UsageError(f"truncation is {truncation}: it must be above 0.")
         noise = self.game.draw(count, keyed(seed, 0, "sample"))
+        noise = noise if label is None else self.of_class(noise, label)
         return noise if truncation is None else self.truncate(noise, truncation)
+
+    def of_class(self, noise: Tensor, label: int) -> Tensor:
+        """Noise, as of `noise`, that asks for that class.
+
+        Raises:
+            UsageError: the game is not conditional, or has no such class.
+        """
+        if not isinstance(self.game, Conditional):
+            raise UsageError(
+                f"label is {label}: only generators of a conditional game have classes."
+            )
+        if not 0 <= label < self.game.classes:
+            last = self.game.classes - 1
+            raise UsageError(f"label is {label}: it must be a class from 0 to {last}.")
+        own = noise[:, : self.game.noise_dimension]
+        return self.game.of_class(own, torch.full((len(own),), label))
 
     def truncate(self, noise: Tensor, threshold: float) -> Tensor:
         """Noise, as of `noise`, with no value beyond a threshold; see `latent.truncated`."""

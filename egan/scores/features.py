@@ -225,6 +225,30 @@ def reference_of(table: Table, network: FeatureNetwork) -> Reference:
     return Reference(int(found["size"]), found["mean"], found["covariance"], found["features"])
 
 
+def nearest(samples: Tensor, table: Table, count: int, name: Any = AUTO) -> tuple[Tensor, Tensor]:
+    """The images of the data that are nearest to samples, by Euclidean distance of features.
+
+    Args:
+        samples: (n, *shape).
+        table: images, all of which are looked at.
+        count: of the nearest, at most as many as there are images.
+        name: of the feature network.
+
+    Returns:
+        Their indices and distances, (n, count), the nearest first.
+    """
+    network = network_of(table, name)
+    own = look(samples, network).features.double()
+    best = own.new_full((len(own), 0), 0), torch.zeros(len(own), 0, dtype=torch.long)
+    for first in range(0, len(table.values), KEPT):
+        features = look(table.values[first : first + KEPT], network).features.double()
+        places = torch.arange(first, first + len(features)).expand(len(own), -1)
+        distances = torch.cat([best[0], torch.cdist(own, features)], dim=1)
+        kept = distances.topk(min(count, distances.shape[1]), largest=False)
+        best = kept.values, torch.cat([best[1], places], dim=1).gather(1, kept.indices)
+    return best[1], best[0]
+
+
 def _made(table: Table, network: FeatureNetwork) -> dict[str, Tensor]:
     order = torch.randperm(len(table.values), generator=keyed(0, 0, "features"))[:STATISTICS]
     if len(order) > KEPT:

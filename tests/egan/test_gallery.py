@@ -20,9 +20,12 @@ from egan.latent import USUAL, interpolations, truncated
 from egan.mixture import mixture
 from egan.networks import Flat, make_pair
 from egan.presets import configure
+from egan.scores import features
+from egan.scores.features import look, network_of
 from populations.errors import UsageError
 
 SHARES = torch.linspace(0, 1, 65)
+ANY = ("grid", "interpolation", "truncation")  # views of any data and game
 
 
 class Shifted(nn.Module):
@@ -121,7 +124,7 @@ def test_in_a_conditional_game_a_row_or_column_keeps_its_class(name):
     assert torch.equal(cut[:, 2:].sum(1), torch.ones(50))
 
 
-@pytest.mark.parametrize("name", views)
+@pytest.mark.parametrize("name", ANY)
 def test_views_of_images_and_points_have_numbers_of_their_own(name):
     counts = {
         shape: len(seen(name, generator(), shape).samples.flatten(0, -2))
@@ -186,10 +189,11 @@ def test_colours_of_paths_show_where_they_begin_and_end(tmp_path):
     ("name", "options", "message"),
     [
         ("truncation", {"truncation": 1.0}, "the view truncation has no truncation: it is an "
-         "option of grid and interpolation."),
-        ("grid", {"steps": 3}, "the view grid has no steps: it is an option of interpolation."),
+         "option of grid and interpolation and classes and neighbours."),
+        ("grid", {"steps": 3}, "the view grid has no steps: it is an option of interpolation and "
+         "neighbours."),
         ("interpolate", {}, "unknown view 'interpolate': did you mean 'interpolation'? valid are "
-         "grid, interpolation, truncation."),
+         "classes, grid, interpolation, neighbours, truncation."),
     ],
 )  # fmt: skip
 def test_what_a_view_does_not_take_is_refused(name, options, message):
@@ -223,7 +227,7 @@ def run(request, tmp_path_factory):
     return path, shape
 
 
-@pytest.mark.parametrize("view", views)
+@pytest.mark.parametrize("view", ANY)
 def test_the_command_line_writes_pictures_and_tensors_of_every_view(run, tmp_path, view, capsys):
     path, shape = run
     words = ["sample", str(path), "--view", view, "-n", "4", "--seed", "3"]
@@ -249,3 +253,80 @@ def test_the_command_line_takes_the_options_of_a_view(run, tmp_path):
     given = {"steps": 5, "interpolation": "linear", "truncation": 0.5}
     expected = show(views["interpolation"], egan.load(path), shape, 0, given).samples
     assert torch.equal(torch.from_numpy(np.load(out)), expected)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A conditional run's directory without training."""
+    path = tmp_path_factory.mktemp("classes")
+    own = {"networks": {"name": "convolutional", "width": 2, "classes": 10}, "game": "conditional"}
+    config = configure({"data": "digits", "records": {"features": "random"}, **own})
+    Directory(path).write_config(config)
+    export_own(Directory(path), "final", make_pair(config, (1, 8, 8))[0], 0, (1, 8, 8))
+    return path
+
+
+def test_a_row_for_each_class_shows_the_same_noises(told, capsys):
+    assert main(["sample", str(told), "--view", "classes", "-n", "3"]) == 0
+    assert capsys.readouterr().out == f"10 x 3 samples: {told / 'classes.png'}\n"
+    source = egan.load(told)
+    found = seen("classes", source, (1, 8, 8), number=3)
+    assert found.rows == [f"class {each}" for each in range(10)]
+    noise = source.noise(3)
+    for label in (0, 7):
+        noise[:, -10:] = torch.eye(10)[label]
+        assert torch.equal(found.samples[label], source.generate(noise))
+    with pytest.raises(UsageError, match="the view classes needs a generator of a conditional"):
+        seen("classes", generator(), number=2)
+
+
+def test_all_samples_are_of_the_class_that_is_asked_for(told, tmp_path, capsys):
+    source, out = egan.load(told), tmp_path / "a.npy"
+    assert (source.noise(5, label=4)[:, -10:].argmax(1) == 4).all()
+    assert torch.equal(source.noise(5, label=4)[:, :-10], source.noise(5)[:, :-10])
+    assert main(["sample", str(told), "-n", "6", "--label", "4", "--out", str(out)]) == 0
+    assert torch.equal(torch.from_numpy(np.load(out)), source.sample(6, label=4))
+    assert main(["sample", str(told), "--label", "10"]) == 2
+    assert "label is 10: it must be a class from 0 to 9." in capsys.readouterr().err
+    with pytest.raises(UsageError, match="only generators of a conditional game have classes"):
+        generator().sample(2, label=0)
+
+
+def test_neighbours_are_the_training_images_whose_features_are_nearest(told, tmp_path):
+    data, source = make_data("digits"), egan.load(told)
+    found = seen("neighbours", source, (1, 8, 8), data=data, number=4, features="random", steps=3)
+    assert found.samples.shape == (4, 4, 1, 8, 8)
+    assert torch.equal(found.samples[:, 0], source.sample(4))
+    network = network_of(data, "random")
+    own, all_of_them = (look(each, network).features for each in (source.sample(4), data.values))
+    order = torch.cdist(own.double(), all_of_them.double()).argsort(1)[:, :3]
+    assert torch.equal(found.samples[:, 1:], data.values[order])
+    out = tmp_path / "a.npy"
+    words = ["sample", str(told), "--view", "neighbours", "-n", "4", "--steps", "3"]
+    assert main([*words, "--out", str(out)]) == 0
+    assert torch.equal(torch.from_numpy(np.load(out)), found.samples)
+    assert main(words) == 0
+    assert (told / "neighbours.png").is_file()
+
+
+def test_a_copy_of_the_data_is_its_own_neighbour_in_whatever_part_of_them(monkeypatch):
+    data = make_data("digits")
+    whole = features.nearest(data.values[::300], data, 2, "random")
+    monkeypatch.setattr(features, "KEPT", 100)
+    parts = features.nearest(data.values[::300].clone(), data, 2, "random")
+    assert whole[0][:, 0].tolist() == parts[0][:, 0].tolist() == list(range(0, 1797, 300))
+    assert float(whole[1][:, 0].max()) < 1e-3
+    assert torch.allclose(whole[1], parts[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("data", "steps", "message"),
+    [
+        ("ring", 3, "the view neighbours needs images, and ring are none."),
+        ("digits", 0, "steps is 0: it must be from 1 to 1797, all images."),
+    ],
+)
+def test_neighbours_need_images(data, steps, message):
+    with pytest.raises(UsageError) as error:
+        seen("neighbours", generator(), data=make_data(data), number=2, steps=steps)
+    assert str(error.value) == message
