@@ -1,5 +1,6 @@
 """What the documentation shows runs as it is shown."""
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -13,8 +14,9 @@ from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
 from egan.data import Table, data_sets, stacked
 from egan.losses import mutations, objectives
-from egan.networks import networks, resnet
+from egan.networks import conditions, networks, resnet
 from egan.presets import configure
+from egan.scores import feature_networks, scores
 from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
@@ -70,14 +72,20 @@ def test_names_in_the_readme_exist():
 
 @pytest.fixture
 def blank(monkeypatch):
-    """MNIST without its files, which are not part of the project."""
-    pixels = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    """Image sets without their files, which are not part of the project."""
 
     def mnist(data_dir=""):
+        pixels = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
         return Table("mnist", pixels, torch.arange(20) % 10)
+
+    def photographs(data_dir=""):
+        pixels = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
+        return Table("photographs", pixels, torch.arange(20) % 10)
 
     monkeypatch.setattr(stacked, "mnist", mnist)
     monkeypatch.setitem(data_sets, "mnist", mnist)
+    for name in ("folder", "cifar10"):
+        monkeypatch.setitem(data_sets, name, photographs)
 
 
 STUDY = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -110,6 +118,22 @@ def test_every_operator_is_on_the_operators_page():
         "perturbations", "qualities", "diversities", "combinations", "augmentations",
     ):  # fmt: skip
         assert all(f"| `{name}` |" in page for name in catalogue()[kind]), kind
+
+
+IMAGES = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^egan (evolve[^#\n]*)", IMAGES, re.MULTILINE))
+def test_commands_of_the_images_page_name_what_exists(command):
+    config = configure(given_settings(parse(shlex.split(command))[1]))
+    options = inspect.signature(data_sets[config.data]).parameters
+    assert set(config.data_options) <= set(options)
+
+
+def test_every_judge_and_condition_is_on_the_images_page():
+    told = {"real", "mixture", "modes", "labels"}  # in the README
+    names = [name for name, score in scores.items() if score.needs not in told]
+    assert all(f"`{each}`" in IMAGES for each in (*names, *conditions, *feature_networks))
 
 
 NETWORKS = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
