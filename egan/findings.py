@@ -192,17 +192,21 @@ def _collapses(alarms: Sequence[int], revivals: int, directory: Directory) -> li
 
 
 def _best(scored: Mapping[str, Any], directory: Directory) -> list[str]:
-    """Of the best generator, where it is not the final one."""
-    final, best = scored.get("final", {}), scored.get("best")
+    """Of the best generator at a look, where it is still better than the final one."""
+    final, best = scored.get("final", {}), scored.get("best", {})
     name = named(directory.load_config().records.judge, list(final))
-    if best is None or name is None or name not in best:
+    if name is None or name not in best:
         return []
-    scores = [found[name]["score"] for found in (best, final)]
-    kept, last = ("none" if score is None else f"{score:.3g}" for score in scores)
+    kept, last = (
+        math.nan if found[name]["score"] is None else found[name]["score"]
+        for found in (best, final)
+    )
+    if score_of(name).merit(kept) <= score_of(name).merit(last):
+        return []
     generation = exported(directory, "best").generation
     return [
-        f"The best generator at a look, by {name}, was that of generation {generation:,}, which is "
-        f"kept (--which best): {kept}, the final one {last}."
+        f"By {name} the generator of generation {generation:,} is better, {kept:.3g} against "
+        f"{last:.3g}: it is kept (--which best)."
     ]
 
 

@@ -235,7 +235,7 @@ def neighbours(
     return Shown(
         torch.cat([samples[:, None], found], dim=1),
         "samples, and the training images nearest to them",
-        [f"at {float(each):.2g}" for each in distances[:, 0]],
+        [f"nearest at {float(each):.2g}" for each in distances[:, 0]],
         ["sample", *(f"{place + 1}." for place in range(steps))],
     )
 

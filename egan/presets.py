@@ -55,7 +55,8 @@ _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
     "random": {"generations": 12_000},
     "digits": _IMAGES,
-    **dict.fromkeys(("mnist", "cifar10", "folder", "hub"), _IMAGES),
+    "mnist": merge(_IMAGES, {"generations": 4_000}),
+    **dict.fromkeys(("cifar10", "folder", "hub"), _IMAGES),
     **{
         name: merge(_IMAGES, {"networks": {"noise_dimension": 64}, "records": _STACKED})
         for name in ("stacked-digits", "stacked-mnist", "stacked-mnist-veegan")

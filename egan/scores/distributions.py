@@ -28,7 +28,7 @@ SHARES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of its scales, as published
 
 
 def frechet_distance(seen: Sight, real: Reference) -> float:
-    """Squared Frechet distance between Gaussians fitted to features; lower is better.
+    """Squared Frechet distance between Gaussians fitted to features.
 
     Heusel et al. (2017), Eq. 6: |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)). Real features are those
     of up to 50,000 images of the data. With samples hardly more than dimensions it is too large. Of
@@ -53,7 +53,7 @@ def frechet_distance(seen: Sight, real: Reference) -> float:
 
 
 def kernel_distance(seen: Sight, real: Reference) -> float:
-    """Squared maximum mean discrepancy of features, unbiased, by a cubic kernel; lower is better.
+    """Squared maximum mean discrepancy of features, unbiased, by a cubic kernel.
 
     Binkowski et al. (2018), Eq. 4, with k(x, y) = (x.y / dimensions + 1)^3, of all samples and as
     many real ones (at most 10,000) at once; around 0, and so also below it, where they are alike.
@@ -74,7 +74,7 @@ def kernel_distance(seen: Sight, real: Reference) -> float:
 
 
 def inception_score(seen: Sight, real: Reference) -> float:
-    """How sure a classifier is of each sample and how unsure of all; higher is better.
+    """How sure a classifier is of each sample and how unsure of all.
 
     Salimans et al. (2016): exp E KL(p(y|x) || p(y)), the mean of ten parts of the samples; between
     1 and the number of classes. It is published for Inception's classes; for other classifiers it
@@ -93,7 +93,7 @@ def inception_score(seen: Sight, real: Reference) -> float:
 
 
 def ms_ssim(samples: Tensor) -> float:
-    """Mean multi-scale structural similarity of pairs of samples; lower is more diverse.
+    """Mean multi-scale structural similarity of pairs of samples.
 
     Wang et al. (2003), as a measure of diversity by Odena et al. (2017): of up to 1,000 pairs of
     neighbours in the order drawn. Images of less than 176 pixels have fewer than the published five

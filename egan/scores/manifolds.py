@@ -20,7 +20,7 @@ CHUNK = 1024  # rows of a matrix of distances at a time, to bound memory
 
 
 def precision(seen: Sight, real: Reference) -> float:
-    """Share of samples that lie on the real manifold: quality; higher is better.
+    """Share of samples that lie on the real manifold: quality.
 
     Kynkäänniemi et al. (2019), Eq. 2.
     """
@@ -28,7 +28,7 @@ def precision(seen: Sight, real: Reference) -> float:
 
 
 def recall(seen: Sight, real: Reference) -> float:
-    """Share of real samples that lie on the generated manifold: diversity; higher is better.
+    """Share of real samples that lie on the generated manifold: diversity.
 
     Kynkäänniemi et al. (2019), Eq. 2.
     """
@@ -37,7 +37,7 @@ def recall(seen: Sight, real: Reference) -> float:
 
 
 def density(seen: Sight, real: Reference) -> float:
-    """Real balls that a sample lies in, over the five expected: quality; as real is about 1.
+    """Real balls that a sample lies in, over the five expected: quality.
 
     Naeem et al. (2020), Eq. 3. An outlier's ball counts for less than in `precision`.
     """
@@ -45,7 +45,7 @@ def density(seen: Sight, real: Reference) -> float:
 
 
 def coverage(seen: Sight, real: Reference) -> float:
-    """Share of real samples with a generated one in their ball: diversity; higher is better.
+    """Share of real samples with a generated one in their ball: diversity.
 
     Naeem et al. (2020), Eq. 4.
     """
