@@ -68,7 +68,6 @@ def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
     selection = resolve(config.population.selection)
     choice = resolve_choice(config.variation.choice)
     check_selection(config, selection, choice)
-    check_judge(config, data)
     config = _with_classes(config, data)
     game = make_game(config, data.shape, str(device))
     source = game.source(data)
@@ -79,14 +78,13 @@ def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
     shared = Shared(make, str(device))
     plan = shared.get()
     check_plan(config, plan, source)
+    check_judge(config, data)  # which may take minutes: all else is known to fit
     operators = _operators(config, plan, selection, choice)
     known = _knows_real_half(config, plan)
     executor = lookup("executor", config.execution.executor, executors)(
         shared, config.execution.workers, config.execution.threads, config.execution.scheduler
     )
-    world = World(
-        config, data, plan, operators, _penalties(config, plan.game), known, device, executor
-    )
+    world = World(config, data, plan, operators, _penalties(config), known, device, executor)
     check_crossover(world)
     check_collapse(world)
     if engines[config.execution.engine].compiles:
@@ -113,14 +111,12 @@ def _operators(config: Config, plan: Plan, selection: Selection, choice: Choice)
     )
 
 
-def _penalties(config: Config, game: Any) -> list[tuple[float, Any]]:
-    """Pairs of weight and penalty; among them whatever else joins the discriminator's loss."""
+def _penalties(config: Config) -> list[tuple[float, Any]]:
+    """Pairs of weight and penalty."""
     pairs = [
         (weight, lookup("penalty", name, penalties))
         for name, weight in config.environment.penalties.items()
     ]
-    if _classifies(config):
-        pairs.append((game.classification, game.classified))
     return [(weight, penalty) for weight, penalty in pairs if weight]
 
 

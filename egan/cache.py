@@ -95,13 +95,21 @@ def _map(path: Path, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _filled(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> Tensor:
+    failed: list[OSError] = []
+
     def write(part: Path) -> None:
         array = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-        fill(array)
+        try:
+            fill(array)
+        except OSError as error:  # not of the cache
+            failed.append(error)
+            raise
         array.flush()
 
     with contextlib.suppress(OSError):
         write_whole(path, write)
+    if failed:
+        raise failed[0]
     found = _map(path, shape)
     if found is None:  # nothing could be kept
         array = np.empty(shape, np.uint8)

@@ -201,7 +201,8 @@ def merits(
     own, data = _key(world, generation, draw), world.data
     with seeded(own, 0, "real"):  # data of one's own may draw as they like
         real = data.draw(SAMPLES, keyed(own, 0, "real"))
-    names: list[str] = [each for each in ("energy-distance", "modes") if each in applicable(data)]
+    known = applicable(data, world.config.records.features)
+    names: list[str] = [each for each in ("energy-distance", "modes") if each in known]
     rows = [_merits(outputs(world, one, own), data, names, real) for one in individuals]
     return {name: [row[name] for row in rows] for name in [*names, "coverage"]}
 

@@ -38,7 +38,11 @@ class Step:
         """Points, (n, d, ...), with the conditions of the real samples, as many as `conditions`."""
         if not self.conditions:
             return points
-        return torch.cat([points[:, : -self.conditions], self.real[:, -self.conditions :]], 1)
+        return torch.cat([self.samples(points), self.real[:, -self.conditions :]], 1)
+
+    def samples(self, points: Tensor) -> Tensor:
+        """Points without their conditions."""
+        return points[:, : -self.conditions] if self.conditions else points
 
     @cached_property
     def real_logits(self) -> Tensor:
@@ -104,7 +108,7 @@ def dragan(step: Step) -> Tensor:
     paper's text has N(0, c) with an absolute c, which suits one scale of data only. Range [0, inf).
     """
     real = step.real.detach()
-    noise = 0.5 * real.std(correction=0) * torch.rand_like(real)
+    noise = 0.5 * step.samples(real).std(correction=0) * torch.rand_like(real)
     return (_norms(step, step.as_real(real + _uniform(real) * noise)) - 1).square().mean()
 
 

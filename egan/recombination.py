@@ -106,7 +106,8 @@ def distillation(
     samples, scores = zip(*(_scored(one, mating, weight) for one in (fitter, other)), strict=True)
     better = (scores[1] > scores[0]).view(-1, *[1] * (samples[0].dim() - 1))
     network.load(*settled(network, fitter.weights, fitter.buffers))
-    loss = mse_loss(mating.game.generate(noise), torch.where(better, samples[1], samples[0]))
+    made = mating.game.plain(mating.game.generate(noise))
+    loss = mse_loss(made, torch.where(better, samples[1], samples[0]))
     moments = fitter.moments.get(mating.memory) or fresh_moments(fitter.weights)
     weights, moments = adam(
         fitter.weights, moments, network.gradient(loss), mating.lr, mating.betas
@@ -120,11 +121,11 @@ def _scored(parent: Individual, mating: Mating, weight: float) -> tuple[Tensor, 
     game, environment = mating.game, mating.environment
     game.generator.load(parent.weights, parent.buffers)
     game.discriminator.load(environment.weights, environment.buffers)
-    samples = game.generate(mating.noise)
-    logits = game.logits(samples)
+    shown = game.generate(mating.noise)
+    samples, logits = game.plain(shown), game.logits(shown)
     own = logits.reshape(len(logits), -1).mean(1)
     score = own.repeat_interleave(len(samples) // len(own))  # the samples of a pack share its logit
-    return samples, score + weight * distances(game.plain(samples))
+    return samples, score + weight * distances(samples)
 
 
 def distances(samples: Tensor) -> Tensor:

@@ -146,7 +146,10 @@ class World:
         due = (generation * settings.steps + step) % settings.lazy == 0
         return Rules(
             self.plan.objective,
-            [(settings.lazy * weight, each) for weight, each in self.penalties if due],
+            [
+                *[(settings.lazy * weight, each) for weight, each in self.penalties if due],
+                *self.plan.game.terms,
+            ],
             self._lr(settings.lr, generation),
             (settings.beta1, settings.beta2),
             settings.clip,

@@ -25,7 +25,8 @@ LOGGER = logging.getLogger("egan")
 PART = 256  # pictures that a thread decodes in a row
 MANY = 20_000  # pictures whose decoding is worth a word
 NAMED = 5  # files that a message names
-GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}  # Pillow's modes
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B"}  # Pillow's modes
+OF_HUB = "(of the data sets folder and hub)"
 
 
 class Rules(NamedTuple):
@@ -95,7 +96,7 @@ def _readable(pictures: Encoded, readable: Tensor, rules: Rules) -> Tensor:
     if not rules.skip:
         raise UsageError(
             f"{pictures.where} cannot be read: {which} are damaged; repair or remove them, or "
-            "leave them out with data_options.skip_corrupt = true."
+            f"leave them out with data_options.skip_corrupt = true {OF_HUB}."
         )
     if len(bad) == len(readable):
         raise UsageError(f"{pictures.where} cannot be read: all its pictures are damaged.")
@@ -111,7 +112,7 @@ def _size(pictures: Encoded, sizes: Tensor, rules: Rules) -> tuple[int, int]:
         first, last = (" x ".join(map(str, each)) for each in (found[0], found[-1]))
         raise UsageError(
             f"{pictures.where} has pictures of {len(found)} sizes, such as {first} and {last}: say "
-            "to which they are cut and resized, for example data_options.size = 32."
+            f"to which they are cut and resized, for example data_options.size = 32 {OF_HUB}."
         )
     return found[0][0], found[0][1]
 
@@ -133,12 +134,21 @@ def _look_at_all(pictures: Encoded) -> Tensors:
 def _look_at(pictures: Encoded, index: int) -> tuple[int, int, int, int, int]:
     try:
         picture = Image.open(io.BytesIO(pictures.read(index)))
-        kind, mode = picture.format, picture.mode
+        kind = picture.format
         picture.load()
         width, height = ImageOps.exif_transpose(picture).size
     except Exception:  # Pillow's readers raise kinds of their own
         return 0, 0, 0, 0, 0
-    return 1, mode in GREY, kind == "JPEG", height, width
+    if picture.mode == "F":  # of a range that nothing tells
+        return 0, 0, 0, 0, 0
+    return 1, _is_grey(picture), kind == "JPEG", height, width
+
+
+def _is_grey(picture: Any) -> bool:
+    if picture.mode != "P" or picture.has_transparency_data:
+        return picture.mode in GREY
+    red, green, blue = (picture.convert("RGB").getchannel(each) for each in "RGB")
+    return bool(red == green == blue)
 
 
 def _decode_all(pictures: Encoded, kept: Sequence[int], size: int, pixels: np.ndarray) -> None:
@@ -146,7 +156,13 @@ def _decode_all(pictures: Encoded, kept: Sequence[int], size: int, pixels: np.nd
 
     def decode(part: Sequence[int]) -> None:
         for place in part:
-            pixels[place] = _pixels(pictures.read(kept[place]), channels, size)
+            try:
+                pixels[place] = _pixels(pictures.read(kept[place]), channels, size)
+            except Exception as error:  # it was whole a moment ago
+                name = pictures.names[kept[place]]
+                raise UsageError(
+                    f"{name} of {pictures.where} changed while it was read."
+                ) from error
 
     _in_parts(len(kept), decode)
 
@@ -170,7 +186,7 @@ def _pixels(content: bytes, channels: int, size: int) -> np.ndarray:
 
 def _opaque(picture: Any) -> Any:
     """A picture of 8 bits a channel, on white where it is transparent."""
-    if picture.mode in ("I", "I;16", "I;16B", "F"):  # of 16 bits, which Pillow would cut off
+    if picture.mode in ("I", "I;16", "I;16B"):  # of 16 bits, which Pillow would cut off
         values = np.asarray(picture).astype(np.float64)
         return Image.fromarray((values / 257 + 0.5).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:

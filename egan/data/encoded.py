@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from torch import Tensor
 from populations.errors import UsageError
 from populations.registry import describe_error
 
+LOGGER = logging.getLogger("egan")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-TRAIN, TESTS = "train", ("test", "validation")
+TRAIN, TESTS = "train", ("test", "validation", "val", "valid")
 FORM = "the columns {} (the bytes of pictures) and {}"
 
 
@@ -58,9 +60,9 @@ def in_folder(folder: Path, columns: Columns) -> Splits:
     """The pictures below a folder: of its parquet files, or as files of their own.
 
     Parquet files are `train.parquet` and `test.parquet`, or `train-*.parquet` and so on, there or
-    in a sub-folder `data`, as the hub of the `datasets` library has them. Of pictures sub-folders
-    `train` and `test` are the two splits; where every picture of a split lies in a sub-folder of
-    it, these are its classes.
+    in a sub-folder `data`, as the hub of the `datasets` library has them. Of pictures a sub-folder
+    `train` is what is learned, and `test`, `validation`, `val` or `valid` the other split; where
+    every picture of a split lies in a sub-folder of it, these are its classes.
 
     Raises:
         UsageError: there is no such folder, no picture in it, or a file cannot be read.
@@ -69,9 +71,9 @@ def in_folder(folder: Path, columns: Columns) -> Splits:
         raise UsageError(f"the folder {folder} does not exist.")
     for place in (folder, folder / "data"):
         if found := _parquet_files(place, TRAIN):
+            learned = in_parquet(found, columns)
             tests = [files for each in TESTS if (files := _parquet_files(place, each))]
-            unseen = in_parquet(tests[0], columns) if tests else None
-            return in_parquet(found, columns), unseen
+            return learned, in_parquet(tests[0], columns) if tests else None
     return _pictures_below(folder)
 
 
@@ -79,8 +81,7 @@ def stamp(folder: Path) -> str:
     """A text that changes when a file below a folder does, cheap enough to ask every time."""
     digest = hashlib.sha256(str(folder.absolute()).encode())
     for path in _files(folder):
-        facts = path.stat()
-        digest.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        digest.update(f"{path} {_facts(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -89,6 +90,7 @@ def in_parquet(paths: Sequence[Path], columns: Columns) -> Encoded:
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(f"reading {where} needs pyarrow: pip install 'egan[images]'.") from error
@@ -136,12 +138,15 @@ def in_rows(rows: Any, where: str, columns: Columns) -> Encoded:
     """
     if not len(rows):
         raise UsageError(f"{where} is empty: it must hold at least one picture.")
+    from pyarrow.compute import struct_field
+
     image = columns.image or next(_image_columns(rows.schema), "image")
     label = columns.label or ("label" if "label" in rows.column_names else "")
     try:
-        held = rows.column(image).combine_chunks()
-        paths = held.field("path") if _has_field(held.type, "path") else None
-        content = held.field("bytes") if _has_field(held.type, "bytes") else held.cast("binary")
+        held = rows.column(image)  # in chunks: one array could not hold two gigabytes
+        inner = _has_field(held.type, "bytes")
+        paths = struct_field(held, "path") if _has_field(held.type, "path") else None
+        content = struct_field(held, "bytes") if inner else held.cast("binary")
         labels, classes = _labels(rows.column(label)) if label else (None, ())
     except Exception as error:  # pyarrow raises kinds of its own
         form = FORM.format(image, label or "label")
@@ -150,10 +155,10 @@ def in_rows(rows: Any, where: str, columns: Columns) -> Encoded:
         ) from error
 
     def read(index: int) -> bytes:
-        own = content[index].as_py()
-        if own is None and paths is not None:
-            own = Path(paths[index].as_py()).read_bytes()
-        return bytes(own)
+        own, path = content[index].as_py(), None if paths is None else paths[index].as_py()
+        if own is None and path is not None and Path(path).is_file():
+            own = Path(path).read_bytes()
+        return own or b""  # which is named as damaged
 
     names = [f"row {index}" for index in range(len(rows))]
     return Encoded(where, names, read, labels, classes, _digest(map(read, range(len(rows)))))
@@ -175,6 +180,8 @@ def _labels(column: Any) -> tuple[Tensor, tuple[str, ...]]:
     if column.null_count:
         raise ValueError(f"{column.null_count} labels are missing")
     if np.issubdtype(values.dtype, np.integer):
+        if values.min() < 0:
+            raise ValueError(f"{int((values < 0).sum())} labels are below 0")
         return torch.from_numpy(values.astype(np.int64)), ()
     return _numbered([str(each) for each in values])
 
@@ -199,7 +206,7 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """Files below a folder, hidden ones and folders left out, in their names' order."""
     found: list[Path] = []
-    for place, inner, names in os.walk(folder):
+    for place, inner, names in os.walk(folder, followlinks=True):
         inner[:] = [name for name in inner if not name.startswith(".")]
         found += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(found)
@@ -212,12 +219,26 @@ def _pictures_below(folder: Path) -> Splits:
             f"the folder {folder} has no pictures: it must hold train.parquet, or files that end "
             f"in one of {', '.join(ENDINGS)}."
         )
-    splits = {path.relative_to(folder).parts[0] for path in paths}
-    test = next((each for each in TESTS if each in splits), None)
-    if TRAIN not in splits or not test:
+    below = {
+        each: [path for path in paths if folder / each in path.parents] for each in (TRAIN, *TESTS)
+    }
+    if not below[TRAIN]:
         return _pictures(folder, paths), None
-    parts = [[path for path in paths if (folder / each) in path.parents] for each in (TRAIN, test)]
-    return _pictures(folder / TRAIN, parts[0]), _pictures(folder / test, parts[1])
+    test = next((each for each in TESTS if below[each]), None)
+    beside = len(paths) - len(below[TRAIN]) - (len(below[test]) if test else 0)
+    if beside:
+        LOGGER.warning(f"Of {folder} {beside:,} pictures are in no split and left out.")
+    unseen = _pictures(folder / test, below[test]) if test else None
+    return _pictures(folder / TRAIN, below[TRAIN]), unseen
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    """Size and time of a file; zeros where a link leads nowhere, which is named as damaged."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _pictures(folder: Path, paths: Sequence[Path]) -> Encoded:
@@ -225,8 +246,8 @@ def _pictures(folder: Path, paths: Sequence[Path]) -> Encoded:
     parents = [Path(name).parts[0] for name in names if len(Path(name).parts) > 1]
     labelled = len(parents) == len(names) and len(set(parents)) > 1
     labels, classes = _numbered(parents) if labelled else (None, ())
-    facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    digest = hashlib.sha256(repr((str(folder.absolute()), names, facts)).encode()).hexdigest()
+    told = (str(folder.absolute()), names, [_facts(path) for path in paths])
+    digest = hashlib.sha256(repr(told).encode()).hexdigest()
     return Encoded(
         str(folder), names, lambda index: paths[index].read_bytes(), labels, classes, digest
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from egan.data.decoding import Decoded, Rules, decoded
@@ -77,7 +78,7 @@ def folder(
         UsageError: there are no pictures, or some cannot be read.
     """
     if not data_dir:
-        raise UsageError("the data set folder needs one: give it with --data-dir.")
+        raise UsageError("the data set folder needs a folder: give it with --data-dir.")
     place = Path(data_dir)
     rules = Rules(size, _checked(channels), skip_corrupt)
     name = place.absolute().name or "folder"
@@ -160,14 +161,25 @@ def _table(name: str, splits: Splits, rules: Rules, flip: bool, lossless: bool) 
     if test is not None:
         side = rules.size or _side(found.pixels)
         same = decoded(test, rules._replace(channels=found.pixels.shape[1], size=side))
-        unseen = Table(name, same.pixels, _labels(test, same), digest=same.digest)
-    return Table(
-        name, found.pixels, _labels(train, found), unseen, flip, train.classes, note, found.digest
-    )
+        labels = _labels(test, same, train.classes)
+        unseen = Table(name, same.pixels, labels, digest=same.digest)
+    labels = _labels(train, found, train.classes)
+    return Table(name, found.pixels, labels, unseen, flip, train.classes, note, found.digest)
 
 
-def _labels(pictures: Encoded, found: Decoded) -> Tensor | None:
-    return None if pictures.labels is None else pictures.labels[found.kept]
+def _labels(pictures: Encoded, found: Decoded, classes: tuple[str, ...]) -> Tensor | None:
+    """The numbers of the classes of what was kept, as training has them."""
+    if pictures.labels is None:
+        return None
+    labels = pictures.labels[found.kept]
+    if not pictures.classes:
+        return labels
+    strange = [each for each in pictures.classes if each not in classes]
+    if strange:
+        raise UsageError(
+            f"{pictures.where} has the class {strange[0]}, of which training has no pictures."
+        )
+    return torch.tensor([classes.index(each) for each in pictures.classes])[labels]
 
 
 def _side(values: Tensor) -> int:

@@ -48,8 +48,8 @@ def _batched(plan: Plan) -> str:
         return "it computes objectives that are a sum of a real and a fake half"
     if plan.unrolled:
         return "it computes mutations that see the discriminator as it is, not unrolled"
-    if plan.classifies:
-        return "it computes discriminators without an auxiliary classifier"
+    if plan.game.conditions:
+        return "it computes games without classes"
     if "fake_features" in plan.read():
         return "it computes mutations that read logits, not features"
     if not plan.traits.stackable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -121,6 +122,11 @@ class Conditional(Unconditional):
     def plain(self, shown: Tensor) -> Tensor:
         """The samples of what is shown."""
         return shown[:, :-1]
+
+    @property
+    def terms(self) -> list[tuple[float, Callable[[Step], Tensor]]]:
+        """The classifier's loss, where there is one: what joins the discriminator's."""
+        return [(self.classification, self.classified)] if self.classification else []
 
     def beside(self, shown: Tensor) -> Tensor | None:
         """The classifier's loss on what a generator made, weighted: Odena et al. (2017), L_C."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from egan.data import Data
 from egan.networks import Ensemble, Flat
+from egan.networks.conditions import BehindViews
+from egan.penalties import Step
 from populations.errors import UsageError
 
 
@@ -56,6 +59,11 @@ class Unconditional:
     def plain(self, shown: Tensor) -> Tensor:
         """The samples of what is shown: here all of it."""
         return shown
+
+    @property
+    def terms(self) -> list[tuple[float, Callable[[Step], Tensor]]]:
+        """What joins the discriminator's loss at every step, with its weights: here nothing."""
+        return []
 
     def beside(self, shown: Tensor) -> Tensor | None:
         """What joins a generator's loss, whatever its mutation: here nothing."""
@@ -107,8 +115,8 @@ class Unconditional:
 def _members(module: nn.Module) -> list[nn.Module]:
     """Those of an ensemble, which may stand behind views; otherwise the module itself."""
     last = module
-    while isinstance(last, nn.Sequential) and len(last):
-        last = last[-1]
+    while isinstance(last, BehindViews) or (isinstance(last, nn.Sequential) and len(last)):
+        last = last.discriminator if isinstance(last, BehindViews) else last[-1]
     return [*last] if isinstance(last, Ensemble) else [module]
 
 

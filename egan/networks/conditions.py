@@ -22,7 +22,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 def with_class(samples: Tensor, numbers: Tensor) -> Tensor:
     """What is shown, (n, d + 1, ...): samples, (n, d, ...), and their classes' numbers, (n,)."""
-    beside = numbers.to(samples.dtype).view(-1, *[1] * (samples.dim() - 1))
+    exact = torch.promote_types(samples.dtype, torch.float32)  # fewer bits hold fewer numbers
+    beside = numbers.to(exact).view(-1, *[1] * (samples.dim() - 1))
     return torch.cat([samples, beside.expand(-1, 1, *samples.shape[2:])], dim=1)
 
 
@@ -161,7 +162,9 @@ def with_heads(discriminator: nn.Module, classes: int) -> nn.Module:
         embedding = nn.Conv2d(
             layer.in_channels, classes, layer.kernel_size, layer.stride, layer.padding, bias=False
         )
-    nn.init.normal_(embedding.get_parameter("weight"), 0.0, float(weight.detach().std()))
+    nn.init.normal_(
+        embedding.get_parameter("weight"), 0.0, float(weight.detach().std(correction=0))
+    )
     if has_spectral_norm(layer):
         parametrizations.spectral_norm(embedding)
     heads = Heads(layer, embedding)

@@ -22,6 +22,7 @@ from egan.scores.features import (
     reference_of,
 )
 from populations.randomness import generator as keyed
+from populations.registry import spell
 
 SAMPLES, STACKED_SAMPLES = 10_000, 26_000
 LOOK_SAMPLES, SAMPLES_PER_MODE = 2_000, 10
@@ -193,21 +194,26 @@ def evaluate(
     Args:
         samples: (n, *shape), float32, on the CPU.
         data: what they should look like.
-        names: which scores, as `applicable` names them; default: all that apply.
+        names: which scores, as `applicable` names them, or without the feature network; default:
+            all that apply.
         real: real samples; default: as many as there are samples.
-        features: the feature network of those that apply.
+        features: the feature network, where a name tells none.
+
+    Raises:
+        UsageError: there is no such network, or it cannot see these data.
     """
     names = applicable(data, features) if names is None else names
     if not bool(torch.isfinite(samples).all()):
         return dict.fromkeys(names, float("nan"))
     real = reference(data, len(samples)) if real is None else real
-    return {name: _value(name, samples, data, real) for name in names}
+    return {name: _value(name, samples, data, real, features) for name in names}
 
 
-def _value(name: str, samples: Tensor, data: Any, real: Tensor) -> float:
+def _value(name: str, samples: Tensor, data: Any, real: Tensor, features: Any) -> float:
     score, network = score_of(name), name.partition("/")[2]
-    if network:
-        sees = network_of(data, network)
+    if score.needs in ("features", "logits", "unseen"):
+        own = network if network and network != spell(features) else features
+        sees = network_of(data, own)
         return score.function(look(samples, sees), reference_of(data, sees))
     if score.needs == "nothing":
         return score.function(samples)

@@ -112,8 +112,7 @@ Part = tuple[Tensor, Tensor]
 def _parts(table: Table) -> tuple[Part, Part]:
     """What the classifier learns from, and what it is tested on."""
     assert table.labels is not None
-    if table.unseen is not None:
-        assert table.unseen.labels is not None
+    if table.unseen is not None and table.unseen.labels is not None:
         return (table.values, table.labels), (table.unseen.values, table.unseen.labels)
     from sklearn.model_selection import train_test_split
 

@@ -7,6 +7,7 @@ They take what a feature network made of samples (`features.Sight`), and of the 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from populations.randomness import seeded
 
 LOGGER = logging.getLogger("egan")
 WORST = 1e6  # a Frechet distance that no network's features reach
+PARTS, PART = 100, 1_000  # of the kernel distance, as published
 SPLITS = 10  # of the Inception score, as published
 RAREST = -700.0  # logarithm of a probability that float64 still tells from 0
 PAIRS = 1_000  # whose similarity is averaged
@@ -34,29 +36,37 @@ def frechet_distance(seen: Sight, real: Reference) -> float:
     of up to 50,000 images of the data. With samples hardly more than dimensions it is too large. Of
     fewer than two samples, or of features that are not finite, it is a million.
     """
+    features = seen.features.double()
+    found = _frechet(features, real) if len(features) > 1 and real.size > 1 else float("nan")
+    if math.isfinite(found):
+        return min(WORST, max(0.0, found))
+    LOGGER.warning(
+        "The Frechet distance needs two samples and two real ones with finite features: it is set "
+        f"to {WORST:,.0f}."
+    )
+    return WORST
+
+
+def _frechet(features: Tensor, real: Reference) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    features = seen.features.double()
-    if len(features) < 2 or real.size < 2 or not bool(torch.isfinite(features).all()):
-        LOGGER.warning(
-            "The Frechet distance needs two samples and two real ones with finite features: it is "
-            f"set to {WORST:,.0f}."
-        )
-        return WORST
+    if not bool(torch.isfinite(features).all() & torch.isfinite(real.covariance).all()):
+        return float("nan")
     metric = FrechetInceptionDistance(_Passing(features.shape[1])).set_dtype(torch.float64)
     metric.real_features_num_samples = torch.tensor(real.size)
     metric.real_features_sum = real.size * real.mean
     scatter = (real.size - 1) * real.covariance
     metric.real_features_cov_sum = scatter + real.size * torch.outer(real.mean, real.mean)
     metric.update(features, real=False)
-    return min(WORST, max(0.0, float(metric.compute())))
+    return float(metric.compute())
 
 
 def kernel_distance(seen: Sight, real: Reference) -> float:
     """Squared maximum mean discrepancy of features, unbiased, by a cubic kernel.
 
     Binkowski et al. (2018), Eq. 4, with k(x, y) = (x.y / dimensions + 1)^3, of all samples and as
-    many real ones (at most 10,000) at once; around 0, and so also below it, where they are alike.
+    many real ones; of more than 1,000 the mean over a hundred random parts of 1,000, as published.
+    Around 0, and so also below it, where they are alike.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -64,8 +74,9 @@ def kernel_distance(seen: Sight, real: Reference) -> float:
     real_features = real.features[: len(fake)].double()
     if len(fake) < 2:
         return float("nan")
+    size, parts = min(PART, len(fake)), PARTS if len(fake) > PART else 1
     metric = _quiet(
-        KernelInceptionDistance, _Passing(fake.shape[1]), subsets=1, subset_size=len(fake)
+        KernelInceptionDistance, _Passing(fake.shape[1]), subsets=parts, subset_size=size
     )
     with seeded(0, 0, "kernel distance"):
         metric.update(real_features, real=True)
@@ -115,7 +126,11 @@ def ms_ssim(samples: Tensor) -> float:
 
 def scales(sides: tuple[int, ...]) -> int:
     """Scales of `ms_ssim` that fit: sides are halved from one to the next; 0 or 1: too few."""
-    return sum(min(sides) // 2**scale >= KERNEL for scale in range(len(SHARES)))
+    side = min(sides)
+    return sum(
+        side // 2**scale >= KERNEL and side // max(1, scale**2) >= KERNEL  # torchmetrics' bound
+        for scale in range(len(SHARES))
+    )
 
 
 class _Passing(nn.Module):

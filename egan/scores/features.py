@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import itertools
 import logging
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +33,7 @@ AUTO = "auto"
 WEIGHTS = "EGAN_INCEPTION"  # the variable that names the file of Inception's weights
 WIDTHS = (32, 64, 128)  # maps of the random network
 STATISTICS = 50_000  # images of the data whose mean and covariance stand for all, as published
+PROBES = 8  # images of noise by which a network is told from others
 KEPT = 10_000  # of them whose features are kept: neighbours are looked for among these
 
 
@@ -43,7 +44,7 @@ class FeatureNetwork(NamedTuple):
         name: what its scores are called by.
         see: features and, of classifiers, logits of samples, (n, channels, height, width), in
             [-1, 1].
-        digest: a text that changes when its weights do.
+        digest: a text that changes when what it sees does.
         classifies: whether there are logits.
     """
 
@@ -72,7 +73,7 @@ class Reference(NamedTuple):
 def classifier(table: Table) -> FeatureNetwork:
     """The classifier that is trained on the data: the last maps, averaged over places."""
     judge = judge_for(table)
-    return FeatureNetwork("classifier", judge.see, judge.digest, True)
+    return _network(table, "classifier", judge.see, True)
 
 
 def random(table: Table) -> FeatureNetwork:
@@ -94,7 +95,7 @@ def random(table: Table) -> FeatureNetwork:
         maps = network(samples).flatten(2)
         return Sight(torch.cat([maps.mean(2), maps.std(2, correction=0)], 1), None)
 
-    return FeatureNetwork("random", see, f"random {table.shape[0]}", False)
+    return _network(table, "random", see, False)
 
 
 def inception(table: Table) -> FeatureNetwork:
@@ -120,7 +121,7 @@ def inception(table: Table) -> FeatureNetwork:
         pixels = ((colours.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return Sight(*found(pixels))
 
-    return FeatureNetwork("inception", see, _digest_of_weights(found), True)
+    return _network(table, "inception", see, True)
 
 
 feature_networks: dict[str, Callable[[Table], FeatureNetwork]] = {
@@ -159,7 +160,7 @@ def _network_of(table: Table, name: Any) -> FeatureNetwork:
         )
     module.eval()
     see = functools.partial(_seen_by, spell(name), module)
-    return FeatureNetwork(spell(name), see, _digest_of_weights(module), False)
+    return _network(table, spell(name), see, False)
 
 
 def _seen_by(name: str, module: nn.Module, samples: Tensor) -> Sight:
@@ -192,18 +193,17 @@ def learned_by(table: Table, name: Any = AUTO) -> Judge | None:
 
 def look(samples: Tensor, network: FeatureNetwork) -> Sight:
     """What a network sees in samples, in parts; several scores read the same ones in a row."""
-    for seen in _last:
-        if seen.samples() is samples and (seen.version, seen.by) == (
-            samples._version,
-            network.digest,
-        ):
+    tracked = not samples.is_inference()
+    for seen in _last if tracked else []:
+        if seen.is_of(samples, network):
             return seen.sight
     with torch.no_grad():
         parts = [network.see(scaled(part)) for part in samples.split(CHUNK)]
     features = torch.cat([each.features for each in parts])
     known = [each.logits for each in parts if each.logits is not None]
     sight = Sight(features, torch.cat(known) if known else None)
-    _last[:] = [_Seen(weakref.ref(samples), samples._version, network.digest, sight)]
+    if tracked:  # others have no version, which would tell of changes
+        _last[:] = [_Seen(weakref.ref(samples), samples._version, network.digest, sight)]
     return sight
 
 
@@ -212,6 +212,11 @@ class _Seen(NamedTuple):
     version: int
     by: str
     sight: Sight
+
+    def is_of(self, samples: Tensor, network: FeatureNetwork) -> bool:
+        """Whether these are the samples, unchanged, and this the network."""
+        known = self.samples() is samples and self.version == samples._version
+        return known and self.by == network.digest
 
 
 _last: list[_Seen] = []
@@ -270,19 +275,20 @@ def _halved() -> nn.Module:
     return nn.AvgPool2d(2, ceil_mode=True)
 
 
-def _digest_of_weights(module: nn.Module) -> str:
-    digest = hashlib.sha256(_text(module).encode())
-    for name, each in module.state_dict().items():
-        digest.update(name.encode() + each.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
+def _network(
+    table: Table, name: str, see: Callable[[Tensor], Sight], classifies: bool
+) -> FeatureNetwork:
+    """A network whose digest is of what it makes of fixed noise, and of this file's recipes.
 
-
-def _text(module: nn.Module) -> str:
-    """The module's shape in words, and the code of its own class where that can be read."""
-    try:
-        return f"{module}\n{inspect.getsource(type(module))}"
-    except (OSError, TypeError):
-        return str(module)
+    What it makes tells its weights, and all else that it computes with.
+    """
+    noise = torch.rand(PROBES, *table.shape, generator=keyed(0, 0, "probe"))
+    with torch.no_grad():
+        made = see(2 * noise - 1).features.double()
+    digits = [f"{each:.4g}" for each in made.flatten().tolist()]  # rounding differs by machine
+    recipe = Path(__file__).read_bytes()
+    digest = hashlib.sha256(recipe + f"{name} {digits}".encode()).hexdigest()
+    return FeatureNetwork(name, see, digest[:32], classifies)
 
 
 def names_of(bases: Sequence[str], network: FeatureNetwork) -> list[str]:

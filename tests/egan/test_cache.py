@@ -114,3 +114,15 @@ def test_bytes_need_no_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "file" / "cache"))
     assert cache.mapped("bytes", (2,), filling([], 3)).tolist() == [3, 3]
+
+
+def test_what_could_not_be_filled_is_told_once_and_not_kept(own):
+    calls = []
+
+    def fill(array):
+        calls.append(array.shape)
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        cache.mapped("bytes", (2,), fill)
+    assert (calls, list(own.glob("*.npy"))) == ([(2,)], [])

@@ -139,7 +139,7 @@ WRONG = [
     ("evolve mnist --data-dir files", "the folder files has no pictures: it must hold "
      "train.parquet, or files that end in one of .png, .jpg, .jpeg, .webp, .bmp, .gif, .tif, "
      ".tiff, .ppm, .pgm.", 2),
-    ("evolve folder", "the data set folder needs one: give it with --data-dir.", 2),
+    ("evolve folder", "the data set folder needs a folder: give it with --data-dir.", 2),
     ("evolve stacked-mnist --data-options.data-dir 3", "data_options.data_dir is 3: it must be a "
      "text.", 2),
     ("evolve files/none.npy", "the data file files/none.npy does not exist.", 2),

@@ -162,6 +162,7 @@ def test_an_auxiliary_classifier_is_not_told_what_it_must_tell():
 
 def test_heads_have_a_spectral_norm_where_the_layer_has_one():
     normed = nn.Sequential(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(4, 1)))
+    assert conditions["projection"].prepare(nn.Linear(1, 1), 3)(torch.zeros(2, 1)).shape == (2, 4)
     for inner, expected in ((nn.Linear(4, 1), False), (normed, True)):
         found = conditions["projection"].prepare(inner, 3)
         embedding = found.embedding if isinstance(found, Heads) else found[-1].embedding
@@ -218,6 +219,43 @@ def test_penalties_between_real_and_fake_keep_the_real_class():
     for penalty in (gradient_penalty, dragan):
         assert penalty(step).isfinite()
         assert torch.equal(seen[-1], real.detach()[:, -1])
+
+
+def test_noise_around_real_samples_is_as_wide_as_these_whatever_their_classes():
+    shown = []
+
+    def logits(points):
+        shown.append(points.detach()[:, :-1])
+        return points[:, :-1].flatten(1).sum(1, keepdim=True)
+
+    samples = 0.1 * torch.randn(64, 1, 3, 3, generator=keyed())
+    real = with_class(samples, torch.arange(64) % 10).requires_grad_()
+    dragan(Step(real, real, logits, conditions=1))
+    noise = shown[-1] - samples
+    assert float(noise.min()) >= 0
+    assert 0.03 < float(noise.max()) < 0.06  # half of the deviation
+
+
+def test_a_class_of_many_survives_few_bits():
+    numbers = torch.tensor([0, 255, 257, 299])
+    shown = with_class(torch.zeros(4, 1, 2, 2, dtype=torch.bfloat16), numbers)
+    assert torch.equal(parted(shown, 300)[1].argmax(1), numbers)
+
+
+def test_the_classifier_learns_at_every_step_of_lazy_penalties(make):
+    own = settings("auxiliary-classifier", data=f"{__name__}:table")
+    own["environment"] |= {"lazy": 4, "penalties": {"r1": 0.1, "r2": 0.0}}
+    world, _ = make(own)
+    weights = [[weight for weight, _ in world.rules(each, 0).penalties] for each in range(5)]
+    assert weights == [[0.4, 1.0], [1.0], [1.0], [1.0], [0.4, 1.0]]
+
+
+def test_features_are_those_of_all_discriminators_behind_views():
+    generate, discriminate = pair_of(
+        networks={"discriminators": 2, "name": "mlp"}, environment={"noise": 0.1}
+    )
+    game = Conditional(Flat(generate), Flat(discriminate), "normal", 5, 3)
+    assert game.features(game.generate(game.draw(6, keyed()))).shape == (6, 8)
 
 
 @pytest.mark.parametrize("name", networks)
@@ -277,12 +315,13 @@ def test_engines_agree_on_a_conditional_generation(make, engine, condition, norm
         pytest.skip("one compilation a condition is enough: each takes seconds")
     own = settings(condition, norm, environment={"penalties": {"r1": penalty, "r2": 0.0}})
     layers = {**own, "lr_final": 1.0, "data": f"{__name__}:table"}
+    if engine == "batched":
+        with pytest.raises(UsageError, match="it computes games without classes"):
+            make(layers, {"execution": {"engine": engine}})
+        return
     world, state = make(layers, {"execution": {"engine": "reference"}})
     state = list(evolve(state, world, 2))[-1][0]
-    try:
-        other, _ = make(layers, {"execution": {"engine": engine}})
-    except UsageError as error:
-        pytest.skip(str(error))
+    other, _ = make(layers, {"execution": {"engine": engine}})
     expected, happened = next(evolve(state, world, 3))
     found, also = next(evolve(state, other, 3))
     for left, right in zip(happened.offspring, also.offspring, strict=True):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from egan.data.decoding import Rules, decoded
 from egan.data.encoded import Encoded
+from populations.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def flat(mode, colour, size=(6, 4)):
         (flat("RGBA", (0, 100, 200, 255)), [0, 100, 200]),
         (flat("LA", (100, 0)), [255]),
         (flat("I;16", 257 * 77), [77]),
-        (flat("P", 0).convert("RGB").quantize(2), [0, 0, 0]),
+        (flat("RGB", (9, 0, 0)).quantize(2), [9, 0, 0]),
     ],
 )
 def test_a_picture_is_what_a_viewer_shows(picture, expected):
@@ -53,6 +54,15 @@ def test_a_picture_is_what_a_viewer_shows(picture, expected):
 def test_one_colour_picture_makes_all_of_them_colourful():
     found = decode([flat("L", 9), flat("RGB", (1, 2, 3))]).pixels
     assert found[:, :, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
+
+
+def test_a_grey_palette_is_grey_and_a_picture_of_no_known_range_is_damaged():
+    assert decode([flat("L", 9).convert("P")]).pixels[0, :, 0, 0].tolist() == [9]
+    content = io.BytesIO()
+    flat("F", 0.5).save(content, "TIFF")
+    told = Encoded("here", ["x"], lambda index: content.getvalue(), None, (), "f")
+    with pytest.raises(UsageError, match="1 of 1 pictures \\(x\\) are damaged"):
+        decoded(told, Rules())
 
 
 def test_a_picture_is_turned_as_its_camera_says():

@@ -105,6 +105,13 @@ def test_what_has_no_frechet_distance_is_a_million_away_and_told(fake, caplog):
     ]
 
 
+def test_no_reference_and_no_overflow_makes_a_distance_of_nothing():
+    real = normal(50, 4)
+    nothing = known(real)._replace(covariance=torch.full((4, 4), math.nan).double())
+    assert distributions.frechet_distance(sight(real), nothing) == 1e6
+    assert frechet(1e160 * normal(50, 4, 1).double(), real.double()) == 1e6
+
+
 def test_the_kernel_distance_is_that_of_its_library_and_of_its_equation():
     fake, real = normal(80, 6) + 0.3, normal(80, 6, 1)
     found = distributions.kernel_distance(sight(fake), known(real))
@@ -118,6 +125,15 @@ def test_the_kernel_distance_is_that_of_its_library_and_of_its_equation():
     within, between = ((a @ a.T / 6 + 1) ** 3 for a in (x, y)), (x @ y.T / 6 + 1) ** 3
     unbiased = [(each.sum() - np.trace(each)) / (80 * 79) for each in within]
     assert found == pytest.approx(sum(unbiased) - 2 * between.mean(), rel=1e-6)
+
+
+def test_the_kernel_distance_of_many_samples_is_a_mean_over_parts(monkeypatch):
+    fake, real = normal(300, 6) + 0.3, normal(300, 6, 1)
+    whole = distributions.kernel_distance(sight(fake), known(real))
+    monkeypatch.setattr(distributions, "PART", 100)
+    found = distributions.kernel_distance(sight(fake), known(real))
+    assert found == distributions.kernel_distance(sight(fake), known(real)) != whole
+    assert found == pytest.approx(whole, rel=0.15)
 
 
 def test_the_kernel_distance_takes_as_many_samples_as_real_ones():
@@ -158,9 +174,15 @@ def test_equal_images_are_similar_and_independent_ones_are_not():
 
 
 def test_structural_similarity_has_as_many_scales_as_fit():
-    found = [distributions.scales((side, side)) for side in (8, 21, 22, 28, 32, 64, 176, 512)]
-    assert found == [0, 1, 2, 2, 2, 3, 5, 5]
+    found = [distributions.scales((side, side)) for side in (8, 21, 22, 28, 32, 64, 98, 99, 512)]
+    assert found == [0, 1, 2, 2, 2, 3, 3, 4, 5]
     assert distributions.scales((32, 10)) == 0
+
+
+@pytest.mark.parametrize("side", [22, 43, 44, 87, 88, 98, 99, 160, 175, 176])
+def test_images_of_any_side_are_compared(side):
+    images = torch.rand(4, 1, side, side, generator=generator(0, 0, "images")) * 2 - 1
+    assert math.isfinite(distributions.ms_ssim(images))
 
 
 SCORES = {

@@ -156,6 +156,41 @@ class Mean(nn.Module):
         return torch.stack([half.mean((1, 2, 3)) for half in samples.chunk(2, dim=3)], dim=1)
 
 
+class Scaled(nn.Module):
+    """A network whose behaviour is not all in its weights."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, samples):
+        return self.factor * samples.flatten(1)[:, :4]
+
+
+def test_what_the_data_are_is_tied_to_all_that_a_network_computes_with():
+    digests = {network_of(images(), Scaled(each)).digest for each in (1.0, 100.0)}
+    assert len(digests) == 2
+    assert network_of(images(), Scaled(1.0)).digest in digests
+    found = evaluate(images(index=1).values, images(), features=Scaled(2.0))
+    assert sum("/" in name for name in found) > 5
+
+
+def test_a_score_is_computed_by_its_name_alone_and_in_inference_mode():
+    data, others = images(), images(index=1).values
+    (value,) = evaluate(others, data, ["frechet-distance"]).values()
+    (same,) = evaluate(others, data, ["frechet-distance/classifier"]).values()
+    (other,) = evaluate(others, data, ["frechet-distance"], features="random").values()
+    assert value == same != other
+    with torch.inference_mode():
+        assert evaluate(data.values + 0, data, ["precision"]) == {"precision": 1.0}
+
+
+def test_test_images_without_classes_leave_a_quarter_to_test_the_classifier_on():
+    table = images()
+    told = Table("halves", table.values, table.labels, images(labelled=False, index=1))
+    assert classifiers.judge_for(told).accuracy > 0.95
+
+
 def wrong():
     return Table
 

@@ -205,13 +205,54 @@ def test_sub_folders_train_and_test_are_the_splits(pictures):
     assert found.labels is None  # one class is none
 
 
+@pytest.mark.parametrize("name", [None, "test", "validation", "val", "valid"])
+def test_classes_are_numbered_as_in_training(tmp_path, name, caplog):
+    splits = {"train": ("cat", "dog", "fish")} | ({name: ("cat", "fish")} if name else {})
+    for split, classes in splits.items():
+        for place, each in enumerate(classes):
+            (tmp_path / split / each).mkdir(parents=True)
+            content = encoded(np.full((4, 4), 10 * place, np.uint8))
+            (tmp_path / split / each / "0.png").write_bytes(content)
+    (tmp_path / "loose.png").write_bytes(encoded(np.zeros((4, 4), np.uint8)))
+    found = load(tmp_path, "folder", size=4)
+    assert (found.labels.tolist(), found.classes) == ([0, 1, 2], ("cat", "dog", "fish"))
+    assert caplog.messages == [f"Of {tmp_path} 1 pictures are in no split and left out."]
+    if name is None:
+        assert found.unseen is None
+        return
+    assert found.unseen.labels.tolist() == [0, 2]
+    (tmp_path / name / "fish").rename(tmp_path / name / "bird")
+    assert refusal(tmp_path, "folder", size=4) == (
+        f"{tmp_path / name} has the class bird, of which training has no pictures."
+    )
+
+
+def test_links_are_followed_and_those_that_lead_nowhere_are_damaged(pictures, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "cats").symlink_to(pictures / "cats")
+    (tmp_path / "links" / "dogs").symlink_to(pictures / "dogs")
+    assert load(tmp_path / "links", "folder").labels.tolist() == [0, 0, 0, 1, 1, 1]
+    (tmp_path / "links" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    assert "1 of 7 pictures (lost.png) are damaged" in refusal(tmp_path / "links", "folder")
+    assert len(load(tmp_path / "links", "folder", skip_corrupt=True).values) == 6
+
+
+def test_a_picture_that_changes_while_it_is_read_is_named(pictures, monkeypatch):
+    def gone(*given):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(decoding, "_pixels", gone)
+    assert refusal(pictures, "folder") == f"cats/0.png of {pictures} changed while it was read."
+
+
 def test_damaged_pictures_are_named_and_left_out_where_that_is_asked_for(pictures, caplog):
     path = pictures / "dogs" / "3.jpeg"
     path.write_bytes(path.read_bytes()[:200])  # cut off
     (pictures / "cats" / "x.png").write_bytes(b"words")
     assert refusal(pictures, "folder") == (
         f"{pictures} cannot be read: 2 of 7 pictures (cats/x.png, dogs/3.jpeg) are damaged; repair "
-        "or remove them, or leave them out with data_options.skip_corrupt = true."
+        "or remove them, or leave them out with data_options.skip_corrupt = true (of the "
+        "data sets folder and hub)."
     )
     found = load(pictures, "folder", skip_corrupt=True)
     assert found.labels.tolist() == [0, 0, 0, 1, 1]
@@ -226,7 +267,7 @@ def test_of_many_damaged_pictures_the_first_are_named(tmp_path):
     assert refusal(tmp_path, "folder") == (
         f"{tmp_path} cannot be read: 7 of 7 pictures (0.png, 1.png, 2.png, 3.png, 4.png and 2 "
         "more) are damaged; repair or remove them, or leave them out with "
-        "data_options.skip_corrupt = true."
+        "data_options.skip_corrupt = true (of the data sets folder and hub)."
     )
     assert refusal(tmp_path, "folder", skip_corrupt=True) == (
         f"{tmp_path} cannot be read: all its pictures are damaged."
@@ -242,7 +283,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     assert refusal(tmp_path / "none", "folder") == f"the folder {tmp_path / 'none'} does not exist."
     with pytest.raises(UsageError) as error:
         make_data("folder")
-    assert str(error.value) == "the data set folder needs one: give it with --data-dir."
+    assert str(error.value) == "the data set folder needs a folder: give it with --data-dir."
 
 
 def test_parquet_files_are_a_folder_too_and_texts_are_classes(tmp_path):
@@ -304,6 +345,13 @@ def broken(kind, pixels):
         "no pictures": lambda: pyarrow.table({"image": [[1.0]], "label": [1]}),
         "no label": lambda: pyarrow.table({"image": table(pixels[0], [1] * 30)["image"]}),
         "missing labels": lambda: table(pixels[0][:2], [1, None]),
+        "no picture": lambda: pyarrow.table(
+            {
+                "image": [{"bytes": None, "path": "nowhere.png"}, {"bytes": None, "path": None}],
+                "label": [1, 2],
+            }
+        ),
+        "a label below 0": lambda: table(pixels[0][:2], [1, -1]),
         "damaged": lambda: pyarrow.table({"image": [{"bytes": b"w", "path": ""}], "label": [1]}),
         "unequal sizes": lambda: table([pixels[0][0], pixels[0][1][:20]], [1, 2]),
         "nothing": lambda: table(pixels[0], [1] * 30)[:0],
@@ -320,11 +368,13 @@ def broken(kind, pixels):
         ("other columns", "; it must have the columns image (the bytes of pictures) and label."),
         ("no pictures", "; it must have the columns image (the bytes of pictures) and label."),
         ("missing labels", " cannot be read: ValueError (1 labels are missing); it must have "),
+        ("no picture", " cannot be read: 2 of 2 pictures (row 0, row 1) are damaged; repair or "),
+        ("a label below 0", " cannot be read: ValueError (1 labels are below 0); it must have "),
         ("damaged", " cannot be read: 1 of 1 pictures (row 0) are damaged; repair or "),
         (
             "unequal sizes",
             " has pictures of 2 sizes, such as 20 x 28 and 28 x 28: say to which they are cut and "
-            "resized, for example data_options.size = 32.",
+            "resized, for example data_options.size = 32 (of the data sets folder and hub).",
         ),
         ("nothing", " is empty: it must hold at least one picture."),
     ],
