@@ -6,15 +6,12 @@ images to the classifier.
 
 from __future__ import annotations
 
-import weakref
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from egan.data import Stacked, Table
 from egan.scores.classifiers import Judge, judge_for
-from egan.scores.features import classifier, look
+from egan.scores.features import Memo, look, network_of
 
 ENOUGH = 0.01  # share of all samples that makes a class count
 
@@ -27,27 +24,16 @@ def judge_of(data: Table | Stacked) -> Judge:
 def probabilities(samples: Tensor, data: Table | Stacked) -> Tensor:
     """Of the classes, (images, classes); of stacked samples each channel is an image, in order."""
     if isinstance(data, Table):
-        logits = look(samples, classifier(data)).logits
+        logits = look(samples, network_of(data, "classifier")).logits
         assert logits is not None
         return logits.softmax(1)
-    for seen in _last:
-        if seen.samples() is samples and (seen.version, seen.data) == (samples._version, data):
-            return seen.probabilities
-    found = judge_of(data).probabilities(samples.flatten(0, 1)[:, None])
-    _last[:] = [_Seen(weakref.ref(samples), samples._version, data, found)]
+    found: Tensor = _memo(
+        samples, data, lambda: judge_of(data).probabilities(samples.flatten(0, 1)[:, None])
+    )
     return found
 
 
-class _Seen(NamedTuple):
-    """What the classifier made of the channels of some samples."""
-
-    samples: weakref.ref[Tensor]
-    version: int
-    data: Stacked
-    probabilities: Tensor
-
-
-_last: list[_Seen] = []  # several scores read the same samples one after the other
+_memo = Memo()
 
 
 def modes_of(samples: Tensor, data: Stacked) -> Tensor:

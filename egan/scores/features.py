@@ -191,35 +191,40 @@ def learned_by(table: Table, name: Any = AUTO) -> Judge | None:
     return judge_for(table) if _usual(table) == "classifier" else None
 
 
+class Memo:
+    """What was made of some samples last: several scores read the same ones in a row."""
+
+    def __init__(self) -> None:
+        self._last: tuple[weakref.ref[Tensor], int, Any, Any] | None = None
+
+    def __call__(self, samples: Tensor, by: Any, make: Callable[[], Any]) -> Any:
+        """What `make` makes of samples, unless it is known of these, unchanged, by the same."""
+        if samples.is_inference():  # those have no version, which would tell of changes
+            return make()
+        if self._last:
+            known, version, maker, made = self._last
+            if known() is samples and (version, maker) == (samples._version, by):
+                return made
+        made = make()
+        self._last = weakref.ref(samples), samples._version, by, made
+        return made
+
+
+_memo = Memo()
+
+
 def look(samples: Tensor, network: FeatureNetwork) -> Sight:
-    """What a network sees in samples, in parts; several scores read the same ones in a row."""
-    tracked = not samples.is_inference()
-    for seen in _last if tracked else []:
-        if seen.is_of(samples, network):
-            return seen.sight
-    with torch.no_grad():
-        parts = [network.see(scaled(part)) for part in samples.split(CHUNK)]
-    features = torch.cat([each.features for each in parts])
+    """What a network sees in samples, in parts."""
+    found: Sight = _memo(samples, network.digest, functools.partial(_looked, samples, network))
+    return found
+
+
+@torch.no_grad()
+def _looked(samples: Tensor, network: FeatureNetwork) -> Sight:
+    parts = [network.see(scaled(part)) for part in samples.split(CHUNK)]
     known = [each.logits for each in parts if each.logits is not None]
-    sight = Sight(features, torch.cat(known) if known else None)
-    if tracked:  # others have no version, which would tell of changes
-        _last[:] = [_Seen(weakref.ref(samples), samples._version, network.digest, sight)]
-    return sight
-
-
-class _Seen(NamedTuple):
-    samples: weakref.ref[Tensor]
-    version: int
-    by: str
-    sight: Sight
-
-    def is_of(self, samples: Tensor, network: FeatureNetwork) -> bool:
-        """Whether these are the samples, unchanged, and this the network."""
-        known = self.samples() is samples and self.version == samples._version
-        return known and self.by == network.digest
-
-
-_last: list[_Seen] = []
+    features = torch.cat([each.features for each in parts])
+    return Sight(features, torch.cat(known) if known else None)
 
 
 @functools.lru_cache(maxsize=2)

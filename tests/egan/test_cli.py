@@ -207,10 +207,10 @@ WRONG = [
     ("sample files/full --out a.gif", "the file a.gif must end in .png, .npy or .pt.", 2),
     ("sample files/full --out no/a.png", "the folder no does not exist.", 2),
     ("sample files/full -n 0", "number is 0: it must be at least 1.", 2),
-    ("sample files/full --view mosaic", "unknown view 'mosaic': valid are grid, interpolation, "
-     "truncation.", 2),
+    ("sample files/full --view mosaic", "unknown view 'mosaic': valid are classes, grid, "
+     "interpolation, neighbours, truncation.", 2),
     ("sample files/full --steps 4", "the view grid has no steps: it is an option of "
-     "interpolation.", 2),
+     "interpolation and neighbours.", 2),
     ("sample files/full --truncation small", "truncation is 'small': it must be a finite "
      "number.", 2),
     ("sample files/full -n many", "number is 'many': it must be a whole number.", 2),
