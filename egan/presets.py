@@ -37,7 +37,7 @@ _IMAGES: dict[str, Any] = {
     "networks": {"name": "convolutional", "noise_dimension": 32},
     "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
     "fitness": {"samples": 16},
-    "records": {"judge": "frechet-distance"},
+    "records": {"judge": "frechet-distance", "score_every": 500, "final_samples": 5_000},
     "environment": {
         "batch": 32,
         "lr": 2e-3,

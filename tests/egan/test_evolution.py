@@ -76,7 +76,7 @@ NAMES = [
     *[("fitness.combination", each, {}) for each in catalogue()["combinations"]],
     *[("environment.objective", each, {}) for each in catalogue()["objectives"]],
     *[("environment.penalties", {each: 0.1}, {}) for each in catalogue()["penalties"]],
-    *[("game", each, {}) for each in catalogue()["games"]],
+    *[("game", each, {"data": "digits"}) for each in catalogue()["games"]],
 ]  # fmt: skip
 
 
