@@ -210,7 +210,6 @@ def make_plan(
         unrolled=variation.unrolled,
         environment_betas=(config.environment.beta1, config.environment.beta2),
         clip=config.environment.clip,
-        classifies=_classifies(config),
     )
     return replace(plan, halves=_keeps_halves(config, plan))
 

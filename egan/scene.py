@@ -60,7 +60,6 @@ class Plan:
         unrolled: further steps of the discriminator after which losses see it; 0: as it is.
         environment_betas: Adam's in those steps.
         clip: bound of the discriminator's weights after each of them; 0: none.
-        classifies: whether an auxiliary classifier joins losses (see `games.Conditional.beside`).
     """
 
     game: Any
@@ -95,7 +94,6 @@ class Plan:
     unrolled: int = 0
     environment_betas: tuple[float, float] = (0.0, 0.0)
     clip: float = 0.0
-    classifies: bool = False
 
     def most(self) -> int:
         """Children that could be born in a generation."""

@@ -90,7 +90,6 @@ def in_parquet(paths: Sequence[Path], columns: Columns) -> Encoded:
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} files)"
     try:
         import pyarrow
-        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(f"reading {where} needs pyarrow: pip install 'egan[images]'.") from error

@@ -157,7 +157,7 @@ def _weighted(
         slope = torch.autograd.grad(logits, shown, ones)[0]
     else:
         tape_back, (slope,) = tape.back(logits, ones, [shown])
-    reads_more = "fake_features" in read_by(losses) or plan.classifies
+    reads_more = "fake_features" in read_by(losses) or bool(game.terms)
     spread = _spread(game.generator, fake, made, slope, reads_more)
     gradients = [
         _through_features(game, loss, fake, shown, seen)
