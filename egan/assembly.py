@@ -47,6 +47,7 @@ from populations.registry import lookup, spell
 from populations.selection import Selection, resolve
 
 LOGGER = logging.getLogger("egan")
+SCALE = 2.0**10  # of losses in 16 bits, a mean over a batch of which the smallest lie below 2^-24
 
 
 def make_world(config: Config, source: Any = None, tell: bool = True) -> World:
@@ -175,6 +176,10 @@ def make_plan(
     traits = find_traits(game, shape, config.environment.packing)
     if engines[config.execution.engine].compiles:
         game.compiled = Compiled()
+    game.precision = _precision(config, "training")
+    judging_precision = _precision(config, judging.precision)
+    if torch.float16 in (game.precision, judging_precision):
+        game.generator.scale = game.discriminator.scale = SCALE
     plan = Plan(
         game=game,
         traits=traits,
@@ -194,7 +199,7 @@ def make_plan(
         gamma=judging.gamma,
         samples=judging.samples if _judged(config, selection, choice) else 0,
         shared_noise=judging.shared_noise,
-        precision=getattr(torch, judging.precision),
+        precision=judging_precision,
         race=judging.race,
         chunks=judging.chunks,
         keeps=config.environment.fakes,
@@ -212,6 +217,11 @@ def make_plan(
         clip=config.environment.clip,
     )
     return replace(plan, halves=_keeps_halves(config, plan))
+
+
+def _precision(config: Config, name: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, config.execution.precision if name == "training" else name)
+    return found
 
 
 def _moves(name: Any) -> list[Any]:
@@ -284,7 +294,7 @@ def _knows_real_half(config: Config, plan: Plan) -> bool:
         and plan.judges_by("gradient")
         and not plan.objective.whole
         and plan.traits.repeatable
-        and plan.precision == torch.float32
+        and plan.precision == plan.game.precision
         and config.fitness.real == "training"
         and config.first == "generators"
         and engines[config.execution.engine].shares

@@ -161,8 +161,8 @@ class Judging(Settings, group="fitness"):
     chunks: int = setting(8, low=4)
     """Equal parts of the samples in a race; where a network has batch norm, each part is a batch
     of its own (a ghost batch)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """In which networks compute while children are judged; weights keep their own."""
+    precision: Literal["training", "float32", "bfloat16", "float16"] = "training"
+    """In which networks compute while children are judged; `training`: `execution.precision`."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,9 @@ class Environment(Settings, group="environment"):
 class Execution(Settings, group="execution"):
     """How and where children are bred.
 
-    Engine, threads and device are fixed when a run starts and change one generation's result by
-    rounding only (over many generations selection may then differ); the others change nothing.
+    Engine, threads, device and `channels_last` are fixed when a run starts and change one
+    generation's result by rounding only (over many generations selection may then differ), and so
+    does `precision`, which rounds more; the others change nothing.
     """
 
     engine: str = "auto"
@@ -231,6 +232,12 @@ class Execution(Settings, group="execution"):
     """Worker processes; 0: one a processor core."""
     threads: int = setting(1, low=1)
     """Threads of PyTorch in every process."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """In which networks compute while they are trained (automatic mixed precision), for GPUs:
+    weights, losses and optimisers keep float32, in which samples are scored and exported."""
+    channels_last: bool = False
+    """Whether the channels of a pixel lie side by side in memory in weights and maps of
+    convolutions: faster on GPUs in few bits, and for some networks on CPUs."""
     device: str = "cpu"
     """PyTorch device: `cpu`, `cuda`, `cuda:1`, ...; `auto`: a GPU where there is one."""
 

@@ -106,11 +106,11 @@ class Compiled:
     ) -> Any:
         """See `run`."""
         shape, inputs = taken_apart((states, tuple(tensors)))
-        key = _key(kernel, fixed, states, inputs)
+        key = game.precision, *_key(kernel, fixed, states, inputs)
         if key not in self.traced:
             self.traced[key] = traced(game, kernel, fixed, shape, inputs)
         graph, skeleton, _ = self.traced[key]
-        with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
+        with torch.no_grad():
             if self.lists_only:
                 return put_together(skeleton, graph(*inputs))
             if key not in self.functions:
@@ -120,12 +120,10 @@ class Compiled:
 
 def _key(
     kernel: Kernel, fixed: Sequence[Any], states: Sequence[Any], inputs: Sequence[Tensor]
-) -> Hashable:
-    """Everything that a list of operations depends on."""
-    device = inputs[0].device.type
-    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+) -> tuple[Hashable, ...]:
+    """Everything that a list of operations depends on, beside the game's precision."""
     return (
-        kernel, *map(_fixed_key, fixed), *[each is None for each in states], half,
+        kernel, *map(_fixed_key, fixed), *[each is None for each in states],
         *[(each.shape, each.stride(), each.dtype) for each in inputs],
     )  # fmt: skip
 

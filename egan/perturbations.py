@@ -24,7 +24,7 @@ def noise(layers: Sequence[Tensor], strength: float) -> list[Tensor]:
     The mutation of evolution strategies (Rechenberg, 1973), whose step each layer scales; a layer
     of zeros stays as it is.
     """
-    return [each + strength * _size(each) * torch.randn_like(each) for each in layers]
+    return [each + strength * _size(each) * _draw(each) for each in layers]
 
 
 def gradient_noise(gradients: Sequence[Tensor], strength: float) -> list[Tensor]:
@@ -33,6 +33,11 @@ def gradient_noise(gradients: Sequence[Tensor], strength: float) -> list[Tensor]
     After Neelakantan et al. (2015), whose noise is the same for all layers and falls over time.
     """
     return noise(gradients, strength)
+
+
+def _draw(tensor: Tensor) -> Tensor:
+    """A normal draw of that shape, the same however the tensor lies in memory."""
+    return torch.randn_like(tensor, memory_format=torch.contiguous_format)
 
 
 def _size(tensor: Tensor) -> Tensor:

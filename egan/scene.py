@@ -42,7 +42,7 @@ class Plan:
         gamma: weight of diversity; 0: it is not computed.
         samples: judged of each child; 0: nobody is judged.
         shared_noise: whether all children are judged on the same noise.
-        precision: in which children are judged.
+        precision: in which networks compute while children are judged.
         race: confidence at which a child is given up before all is judged; 0: none is.
         chunks: equal parts of the samples in a race.
         keeps: whose samples the discriminator will learn from: "fresh" (none), "judged", "bred".

@@ -78,7 +78,7 @@ def _layerwise(
     role = member.role("perturbation")
     with seeded(plan.seed, member.scene.generation, role, child.number):
         made = change(list(plan.game.generator.views(vector).values()), strength)
-    return torch.cat([each.reshape(-1) for each in made])
+    return plan.game.generator.joined(made)
 
 
 def mutated_rates(

@@ -95,6 +95,7 @@ class World:
     def sampler(self) -> Generator:
         """A workplace beside breeding's, for samples as an exported generator makes them."""
         game = copy.copy(self.plan.game)
+        game.precision = torch.float32
         game.generator = Flat(make_pair(self.config, self.data.shape)[0], self.device)
         return Generator(game)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
+
 from egan.engines import batched, reference, shared
 from egan.engines.judging import Found
 from egan.scene import Member, Plan, Slopes
@@ -44,20 +46,18 @@ def _reference(plan: Plan) -> str:
 
 
 def _batched(plan: Plan) -> str:
-    if plan.objective.whole:
-        return "it computes objectives that are a sum of a real and a fake half"
-    if plan.unrolled:
-        return "it computes mutations that see the discriminator as it is, not unrolled"
-    if plan.game.conditions:
-        return "it computes games without classes"
-    if "fake_features" in plan.read():
-        return "it computes mutations that read logits, not features"
-    if not plan.traits.stackable:
-        return (
-            "it computes stacks of multilayer perceptrons (Linear, Maxout, BatchNorm1d and "
-            "elementwise layers in a Sequential), and these networks are others"
-        )
-    return _reference(plan)
+    refused = {
+        "it computes objectives that are a sum of a real and a fake half": plan.objective.whole,
+        "it computes mutations that see the discriminator as it is, not unrolled": plan.unrolled,
+        "it computes games without classes": plan.game.conditions,
+        "it computes mutations that read logits, not features": "fake_features" in plan.read(),
+        "it computes in float32 or bfloat16, since it does not scale what flows back":
+            torch.float16 in (plan.precision, plan.game.precision),
+        "it computes stacks of multilayer perceptrons (Linear, Maxout, BatchNorm1d and "
+        "elementwise layers in a Sequential), and these networks are others":
+            not plan.traits.stackable,
+    }  # fmt: skip
+    return next((reason for reason, holds in refused.items() if holds), _reference(plan))
 
 
 engines: dict[str, Engine] = {

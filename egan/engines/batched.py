@@ -8,6 +8,7 @@ seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 from egan.engines.judging import Found, judging_noise, judging_precision, verdict
 from egan.environment import Half
 from egan.losses import value
-from egan.networks.stack import Stack, member, stacked
+from egan.networks import Flat
+from egan.networks.stack import Buffers, Stack, member, stacked
 from egan.scene import JUDGED, Evidence, Member, Plan, Slopes
 from egan.variation import breeding_noise
 from populations.randomness import seeded
@@ -27,7 +29,7 @@ def differentiate(members: Sequence[Member]) -> list[Slopes]:
     weights = torch.stack([each.individual.weights for each in members]).requires_grad_()
     buffers = stacked([each.individual.buffers for each in members])
     noise = torch.stack([breeding_noise(each) for each in members])
-    fake = Stack(plan.game.generator)(weights, noise, buffers)
+    fake = _computed(plan.game, plan.game.generator, weights, noise, buffers)
     shown = fake.detach().requires_grad_()
     logits = _logits(plan, members, _discriminators(members), shown)[0]
     gradients = [
@@ -77,7 +79,7 @@ def judge(members: Sequence[Member]) -> list[Found]:
     noise = torch.stack([_judging_noise(each) for each in members])
     with judging_precision(plan):
         with torch.no_grad():
-            samples = Stack(plan.game.generator)(weights, noise, buffers).to(weights.dtype)
+            samples = _computed(plan.game, plan.game.generator, weights, noise, buffers)
         logits, halves = _shown(plan, members, samples)
         views = [logits.detach(), *_seen_before(plan, members, samples)]
     found = []
@@ -98,7 +100,7 @@ def _seen_before(plan: Plan, members: Sequence[Member], samples: Tensor) -> list
     for critics in zip(*(each.scene.hall for each in members), strict=True):
         weights = torch.stack([each.weights for each in critics])
         buffers = stacked([each.buffers for each in critics])
-        found.append(Stack(plan.game.discriminator)(weights, samples, buffers))
+        found.append(_computed(plan.game, plan.game.discriminator, weights, samples, buffers))
     return found
 
 
@@ -128,6 +130,15 @@ def _judging_noise(each: Member) -> Tensor:
     return judging_noise(each.plan, each.scene, index)
 
 
+def _computed(
+    game: Any, network: Flat, weights: Tensor, inputs: Tensor, buffers: Buffers
+) -> Tensor:
+    """What members of a network give; see `Stack`."""
+    with game.computing():
+        made = Stack(network)(weights, inputs, buffers)
+    return made.to(weights.dtype)
+
+
 def _discriminators(members: Sequence[Member]) -> Tensor:
     """The weights of each member's discriminator, (members, parameters)."""
     return torch.stack([each.scene.environment.weights for each in members])
@@ -142,7 +153,7 @@ def _logits(
         scene.real_half.buffers if scene.real_half else scene.environment.buffers
         for scene in scenes
     ])  # fmt: skip
-    return Stack(plan.game.discriminator)(critics, samples, buffers), buffers
+    return _computed(plan.game, plan.game.discriminator, critics, samples, buffers), buffers
 
 
 def _halves(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,11 +34,15 @@ def judging_noise(plan: Plan, scene: Scene, index: int) -> Tensor:
     return plan.game.draw(plan.samples, keyed(plan.seed, scene.generation, "judging noise", index))
 
 
-def judging_precision(plan: Plan) -> AbstractContextManager[Any]:
-    """Where networks compute in fewer bits while children are judged; weights keep theirs."""
-    if plan.precision == torch.float32:
-        return nullcontext()
-    return torch.autocast(plan.game.generator.vector.device.type, plan.precision)
+@contextmanager
+def judging_precision(plan: Plan) -> Iterator[None]:
+    """Within it networks compute as they do while children are judged."""
+    game, own = plan.game, plan.game.precision
+    game.precision = plan.precision
+    try:
+        yield
+    finally:
+        game.precision = own
 
 
 def judge_all(plan: Plan, children: Sequence[Individual], scene: Scene) -> list[Found]:
@@ -146,7 +150,7 @@ def judging_kernel(
 
 def _shown(game: Any, plan: Plan, half_too: bool, real: Tensor | None, noise: Tensor) -> Shown:
     with torch.no_grad():
-        samples = game.generate(noise).to(noise.dtype)
+        samples = game.generate(noise)
         if not plan.judges_logits():
             return samples, samples.new_zeros(len(samples)), None
         if not half_too and real is None:

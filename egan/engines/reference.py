@@ -83,7 +83,7 @@ def _judge(plan: Plan, child: Individual, scene: Scene) -> Found:
         game.generator.load(child.weights, child.buffers)
         game.discriminator.load(environment.weights, environment.buffers)
         with torch.no_grad():
-            fake = game.generate(judging_noise(plan, scene, index)).to(child.weights.dtype)
+            fake = game.generate(judging_noise(plan, scene, index))
         logits = game.logits(fake)
         gradient = _slope(plan, scene, logits) if plan.judges_by("gradient") else None
     child.judged_on = plan.samples

@@ -130,9 +130,7 @@ def _through_samples(
     fake = game.generate(noise)
     shown = fake.detach().requires_grad_()
     seen = see(shown)
-    slopes = [
-        torch.autograd.grad(value(loss, seen), shown, retain_graph=True)[0] for loss in losses
-    ]
+    slopes = [game.discriminator.slope(value(loss, seen), shown, keep=True) for loss in losses]
     gradients = [game.generator.gradient(fake, slope, keep=True) for slope in slopes]
     gradients = _with_more(game, gradients, fake, shown)
     return gradients, Evidence(fake.detach(), None) if keeps else None
@@ -180,7 +178,7 @@ def _with_more(game: Any, gradients: list[Tensor], fake: Tensor, shown: Tensor) 
     more = game.beside(shown)
     if more is None:
         return gradients
-    (slope,) = torch.autograd.grad(more, shown)
+    slope = game.discriminator.slope(more, shown)
     common = game.generator.gradient(fake, slope, keep=True)
     return [each + common for each in gradients]
 
@@ -199,7 +197,7 @@ def _spread(
 def _through_features(game: Any, loss: Loss, fake: Tensor, shown: Tensor, seen: Seen) -> Tensor:
     """The generator's gradient of a loss that reads the discriminator's features."""
     found = value(loss, {**seen, **look(game, reads(loss), shown, "fake")})
-    (slope,) = torch.autograd.grad(found, shown)
+    slope = game.discriminator.slope(found, shown)
     gradient: Tensor = game.generator.gradient(fake, slope, keep=True)
     return gradient
 

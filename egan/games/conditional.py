@@ -137,9 +137,12 @@ class Conditional(Unconditional):
         return self._confusion(step.real) + self._confusion(step.fake)
 
     def _confusion(self, shown: Tensor) -> Tensor:
-        logits, classes = class_logits(self.discriminator.module, shown)
+        with self.computing():
+            logits, classes = class_logits(self.discriminator.module, shown)
         members = logits.shape[1]
-        return cross_entropy(logits.flatten(0, 1), classes.repeat_interleave(members))
+        return cross_entropy(
+            logits.flatten(0, 1).to(shown.dtype), classes.repeat_interleave(members)
+        )
 
     def in_turn(self, samples: Tensor) -> Tensor:
         """What is shown of samples that are of one class after the other."""

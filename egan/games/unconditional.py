@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +26,14 @@ class Unconditional:
         discriminator: where the environment computes; load it first.
         noise: "normal", N(0, 1), or "uniform", U(-1, 1).
         noise_dimension: dimensions of the noise.
+        precision: in which networks compute; their weights, and what they give, keep their own.
     """
 
     generator: Flat
     discriminator: Flat
     noise: str
     noise_dimension: int
+    precision: torch.dtype = torch.float32
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""
@@ -41,10 +45,19 @@ class Unconditional:
             noise = torch.rand(size, generator=generator, dtype=vector.dtype).mul_(2).sub_(1)
         return noise.to(vector.device)
 
+    def computing(self) -> AbstractContextManager[Any]:
+        """Where a network computes in `precision` (automatic mixed precision)."""
+        if self.precision == torch.float32:
+            return nullcontext()
+        device = self.generator.vector.device.type
+        # No cache of weights in few bits: individuals follow each other in the same memory.
+        return torch.autocast(device, self.precision, cache_enabled=False)
+
     def generate(self, noise: Tensor) -> Tensor:
         """Samples, (count, *shape), of the individual that is loaded."""
-        samples: Tensor = self.generator.module(noise)
-        return samples
+        with self.computing():
+            samples: Tensor = self.generator.module(noise)
+        return samples.to(noise.dtype)
 
     @property
     def inputs(self) -> int:
@@ -79,8 +92,9 @@ class Unconditional:
 
     def logits(self, samples: Tensor) -> Tensor:
         """The discriminator's logits on samples, (count, ...), or on their packs."""
-        logits: Tensor = self.discriminator.module(samples)
-        return logits
+        with self.computing():
+            logits: Tensor = self.discriminator.module(samples)
+        return logits.to(samples.dtype)
 
     def features(self, samples: Tensor) -> Tensor:
         """The discriminator's last hidden layer, (count, features): what its last layer reads.
@@ -109,7 +123,7 @@ class Unconditional:
                 "the discriminator has one layer only, and so no features to match: give it a "
                 "hidden layer, or leave out mutations that read features."
             )
-        return torch.cat([own[-1].flatten(1) for own in read], dim=1)
+        return torch.cat([own[-1].flatten(1) for own in read], dim=1).to(samples.dtype)
 
 
 def _members(module: nn.Module) -> list[nn.Module]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from egan.config import CONDITIONAL, Config, Networks
@@ -94,6 +95,8 @@ def make_pair(
         with seeded(config.seed, 0, "initial weights of discriminator", number):
             discriminators.append(_finished(_another(settings, seen, number), settings, condition))
     views, whole = views_of(config.environment, shape), side_by_side(discriminators)
+    if config.execution.channels_last:
+        generator, whole = (_channels_last(each) for each in (generator, whole))
     if views and condition:
         return generator, BehindViews(nn.Sequential(*views), whole)
     return generator, nn.Sequential(*views, whole) if views else whole
@@ -182,6 +185,11 @@ def _finish(module: nn.Module, settings: Networks, normed: bool = False) -> None
         _initialise(module, settings.initial_deviation)
     if normed:
         norm_spectrally(module)
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    # Before they are made one vector, which holds weights as they lie.
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _initialise(module: nn.Module, deviation: float) -> None:

@@ -6,7 +6,7 @@ however many layers the network has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,8 +22,11 @@ class Flat:
 
     Attributes:
         module: the network, in training mode, with spectral norm frozen (see `iterate`).
-        vector: all trainable parameters, one after the other; the module's parameters are views.
+        vector: all trainable parameters, one after the other, each as it lies in memory; the
+            module's parameters are views.
         iterates: whether there are spectral norms to iterate.
+        scale: of what flows back through the network, by which gradients are divided again: in 16
+            bits small values would be lost (Micikevicius et al., 2018, section 3.2).
 
     Raises:
         UsageError: the module has no parameters, lazy ones, or parameters of several types.
@@ -38,10 +41,11 @@ class Flat:
             raise UsageError(f"the network {name} has no parameters to train.")
         if len({each.dtype for each in self.parameters}) > 1:
             raise UsageError(f"the parameters of {name} are of several types: make them one.")
-        self.vector = torch.cat([each.detach().reshape(-1) for each in self.parameters])
+        self.vector = self.joined([each.detach() for each in self.parameters])
         views = self.views(self.vector)
         for each in self.parameters:
             each.data = views[id(each)]
+        self.scale = 1.0
         self.has_buffers = any(True for _ in module.buffers())
         self._normed = [each for each in module.modules() if has_spectral_norm(each)]
         self.iterates = bool(self._normed)
@@ -55,9 +59,14 @@ class Flat:
         """Views of a vector like `vector` as each parameter's, by the parameter's `id`."""
         pieces = vector.split([each.numel() for each in self.parameters])
         return {
-            id(each): piece.view(each.shape)
+            id(each): _unrolled(piece, each)
             for each, piece in zip(self.parameters, pieces, strict=True)
         }
+
+    def joined(self, pieces: Sequence[Tensor]) -> Tensor:
+        """A vector like `vector` of what is shaped like each parameter; undoes `views`."""
+        pairs = zip(pieces, self.parameters, strict=True)
+        return torch.cat([_rolled(piece, each) for piece, each in pairs])
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the buffers, by name."""
@@ -127,17 +136,28 @@ class Flat:
         pieces = torch.autograd.grad(
             output,
             self.parameters,
-            cotangent,
+            self._scaled(output, cotangent),
             retain_graph=keep or again,
             create_graph=again,
             allow_unused=True,
         )
-        return torch.cat(
+        found = self.joined(
             [
-                torch.zeros_like(each).reshape(-1) if piece is None else piece.reshape(-1)
+                torch.zeros_like(each) if piece is None else piece
                 for each, piece in zip(self.parameters, pieces, strict=True)
             ]
         )
+        return found if self.scale == 1 else found / self.scale
+
+    def slope(self, output: Tensor, inputs: Tensor, keep: bool = False) -> Tensor:
+        """The gradient of a scalar by what the network read; `keep` where the graph is needed."""
+        (found,) = torch.autograd.grad(output, inputs, self._scaled(output), retain_graph=keep)
+        return found if self.scale == 1 else found / self.scale
+
+    def _scaled(self, output: Tensor, cotangent: Tensor | None = None) -> Tensor | None:
+        if self.scale == 1:
+            return cotangent
+        return self.scale * (torch.ones_like(output) if cotangent is None else cotangent)
 
     def iterate(self) -> None:
         """One power iteration of every spectral norm (Miyato et al., 2018, Algorithm 1).
@@ -160,6 +180,25 @@ class Flat:
                 each.train(training)
             for transforms in getattr(each, "parametrizations", {}).values():
                 transforms.train(training)
+
+
+def _channels_last(parameter: Tensor) -> bool:
+    """Whether a parameter's values lie channel by channel: the vector holds them as they lie."""
+    last = parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    return last and not parameter.is_contiguous()
+
+
+def _rolled(piece: Tensor, parameter: Tensor) -> Tensor:
+    """What is shaped like a parameter as a vector, in the order in which the parameter lies."""
+    return (piece.permute(0, 2, 3, 1) if _channels_last(parameter) else piece).reshape(-1)
+
+
+def _unrolled(piece: Tensor, parameter: Tensor) -> Tensor:
+    """The view of a vector that is shaped like a parameter and lies as it does."""
+    if not _channels_last(parameter):
+        return piece.view(parameter.shape)
+    count, channels, height, width = parameter.shape
+    return piece.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def check_sizes(module: nn.Module) -> None:

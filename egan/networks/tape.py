@@ -23,15 +23,19 @@ Rule = Callable[[Any, Tensor, Tensor, dict[str, Tensor]], None]
 
 def _linear(layer: nn.Linear, read: Tensor, back: Tensor, into: dict[str, Tensor]) -> None:
     back = back.reshape(-1, back.shape[-1])
-    torch.mm(back.T, read.reshape(-1, read.shape[-1]), out=into["weight"])
+    read = read.reshape(-1, read.shape[-1])
+    if back.dtype == into["weight"].dtype:
+        torch.mm(back.T, read, out=into["weight"])
+    else:
+        into["weight"].copy_(back.T @ read)
     if layer.bias is not None:
-        torch.sum(back, 0, out=into["bias"])
+        torch.sum(back, 0, dtype=into["bias"].dtype, out=into["bias"])
 
 
 def _convolution(layer: Any, read: Tensor, back: Tensor, into: dict[str, Tensor]) -> None:
     transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     _, weight, bias = torch.ops.aten.convolution_backward(
-        back, read, layer.weight, [layer.out_channels], layer.stride, layer.padding,
+        back, read, layer.weight.to(back.dtype), [layer.out_channels], layer.stride, layer.padding,
         layer.dilation, transposed, layer.output_padding, layer.groups,
         [False, True, layer.bias is not None],
     )  # fmt: skip
@@ -118,13 +122,14 @@ class Tape:
             back: what `back` gave.
             weights: of the samples, (n,): they scale the cotangent.
         """
-        vector = torch.empty_like(self.network.vector)
+        vector, scale = torch.empty_like(self.network.vector), self.network.scale
+        weights = weights if scale == 1 else scale * weights
         places = self.network.views(vector)
         for (layer, read, _), each in zip(self.layers, back, strict=True):
             into = {
                 name: places[id(parameter)]
                 for name, parameter in layer.named_parameters(recurse=False)
             }
-            scaled = each * weights.view(-1, *[1] * (each.dim() - 1))
-            RULES[type(layer)](layer, read, scaled, into)
-        return vector
+            scaled = (each * weights.view(-1, *[1] * (each.dim() - 1))).to(each.dtype)
+            RULES[type(layer)](layer, read.to(each.dtype), scaled, into)
+        return vector if scale == 1 else vector / scale
