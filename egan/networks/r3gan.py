@@ -9,15 +9,15 @@ from typing import TypeVar
 
 from torch import nn
 
+from egan.networks.resampling import double, halve
 from egan.networks.resnet import Residual
-from egan.networks.sides import check, halved
+from egan.networks.sides import check, halved, narrowed
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Stage = Callable[[int], list[Residual]]
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 GROUP = 16  # channels of a group
-FLAT = 32  # up to this side all maps are as wide; above it they are halved where the side doubles
 
 
 def r3gan(
@@ -45,7 +45,7 @@ def r3gan(
     """
     check("r3gan", shape, None, " whose side is 4, 5, 6 or 7 doubled once or more", _fits)
     base, steps = halved(shape[1], 4)
-    maps = [_narrowed(width or 128, base * 2**step) for step in range(steps + 1)]
+    maps = [narrowed(width or 128, base * 2**step) for step in range(steps + 1)]
     blocks = depth or 2
     gain = GAIN * (blocks * len(maps)) ** -0.25
 
@@ -62,10 +62,6 @@ def _fits(side: int) -> bool:
     return side >= 8 and halved(side, 4)[0] < 8
 
 
-def _narrowed(width: int, side: int) -> int:
-    return max(1, width // 2 ** max(0, math.ceil(math.log2(side / FLAT))))
-
-
 def _generator(
     channels: int, noise: int, base: int, maps: list[int], stage: Stage
 ) -> nn.Sequential:
@@ -76,14 +72,14 @@ def _generator(
         *stage(maps[0]),
     ]  # fmt: skip
     for inputs, outputs in pairwise(maps):
-        layers += [*_between(inputs, outputs), *_double(), *stage(outputs)]
+        layers += [*_between(inputs, outputs), double(), *stage(outputs)]
     return nn.Sequential(*layers, _pointwise(maps[-1], channels))
 
 
 def _discriminator(channels: int, base: int, maps: list[int], stage: Stage) -> nn.Sequential:
     layers: list[nn.Module] = [_pointwise(channels, maps[0]), *stage(maps[0])]
     for inputs, outputs in pairwise(maps):
-        layers += [*_halve(), *_between(inputs, outputs), *stage(outputs)]
+        layers += [halve(), *_between(inputs, outputs), *stage(outputs)]
     basis = nn.Conv2d(maps[-1], maps[-1], base, groups=maps[-1], bias=False)
     return nn.Sequential(
         *layers, _scaled(basis), nn.Flatten(), _scaled(nn.Linear(maps[-1], 1, bias=False))
@@ -102,18 +98,6 @@ def _block(maps: int, gain: float) -> Residual:
 
 def _between(inputs: int, outputs: int) -> list[nn.Module]:
     return [] if inputs == outputs else [_pointwise(inputs, outputs)]
-
-
-# Means of two neighbours, one after another, are binomial filters: [1, 1] and [1, 2, 1] together
-# are [1, 3, 3, 1].
-
-
-def _double() -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.AvgPool2d(2, 1, 1), nn.AvgPool2d(2, 1)]
-
-
-def _halve() -> list[nn.Module]:
-    return [nn.AvgPool2d(2, 1, 1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2)]
 
 
 def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from populations.errors import UsageError
+
+FLAT = 32  # up to this side maps may be equally many at all sides
 
 
 def check(
@@ -42,3 +45,8 @@ def halved(side: int, least: int) -> tuple[int, int]:
     while side % 2 == 0 and side // 2 >= least:
         side, steps = side // 2, steps + 1
     return side, steps
+
+
+def narrowed(width: int, side: int) -> int:
+    """Maps of that side: as many as the width up to 32x32, half as many at each doubling above."""
+    return max(1, width // 2 ** max(0, math.ceil(math.log2(side / FLAT))))
