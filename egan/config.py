@@ -24,7 +24,8 @@ class Networks(Settings, group="networks"):
     width: int | None = setting(None, low=1)
     """Hidden units of a layer (MLP) or base channels (convolutions); default: the pair's own."""
     depth: int | None = setting(None, low=1)
-    """Hidden layers (MLP) or blocks of a stage (r3gan); default: the pair's own."""
+    """Hidden layers (MLP), blocks of a stage (r3gan) or layers of the mapping (stylegan2); default:
+    the pair's own."""
     generator: str | None = None
     """A generator of your own instead of the pair's: `package.module:attribute`, a module or a
     function of no arguments that makes one."""

@@ -161,6 +161,6 @@ def test_parameters_on_the_networks_page_are_the_pairs(monkeypatch, name, dimens
 def test_commands_of_the_networks_page_name_what_exists(command):
     config = configure(given_settings(parse(shlex.split(command))[1]))
     assert config.networks.name in networks
-    assert config.networks.noise_dimension in (64, 100, 128)
+    assert config.networks.noise_dimension in (64, 100, 128, 512)
     assert {*config.variation.mutations} <= mutations.keys()
     assert config.environment.objective in objectives

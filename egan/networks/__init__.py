@@ -20,6 +20,7 @@ from egan.networks.conditions import (
     Conditioned,
     WithConditionalNorms,
     conditions,
+    tell,
 )
 from egan.networks.convolutional import convolutional
 from egan.networks.dcgan import dcgan, unrolled_half, unrolled_quarter
@@ -29,6 +30,7 @@ from egan.networks.flat import Flat, check_sizes
 from egan.networks.mlp import mlp, pacgan, toy, toy_theano
 from egan.networks.r3gan import r3gan
 from egan.networks.resnet import sngan
+from egan.networks.stylegan2 import stylegan2
 from egan.networks.tape import Tape
 from egan.networks.views import augmentations, packed, views_of
 from populations.errors import UsageError
@@ -49,6 +51,7 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "released-pytorch": released_pytorch,
     "sngan": sngan,
     "r3gan": r3gan,
+    "stylegan2": stylegan2,
 }
 
 __all__ = [
@@ -87,8 +90,9 @@ def make_pair(
     settings = replace(settings, noise_dimension=noise)
     with seeded(config.seed, 0, "initial weights", index):
         generator, discriminator = _pair(settings, shape, seen, index)
-        if condition and settings.conditional_norm:
-            generator = WithConditionalNorms(generator, settings.classes)
+        if condition:
+            wrap = WithConditionalNorms if settings.conditional_norm else tell
+            generator = wrap(generator, settings.classes)
         _finish(generator, settings)
         discriminators = [_finished(discriminator, settings, condition)]
     for number in range(1, settings.discriminators):

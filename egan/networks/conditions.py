@@ -255,3 +255,33 @@ class WithConditionalNorms(nn.Module):
             for each in norms:
                 each.classes = None
         return samples
+
+
+class UnitNoise(nn.Module):
+    """Noise at a mean square of 1, sample by sample; what tells the class has one of its own.
+
+    Karras et al. (2018), section 4.2, on the input. The k values of a class become 0 and sqrt(k),
+    so that they weigh as much as so many of the noise.
+
+    Attributes:
+        classes: how many of the last values tell the class; see `tell`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = 0
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """The same shape, (n, dimensions)."""
+        own = noise.shape[1] - self.classes
+        parts = [each for each in (noise[:, :own], noise[:, own:]) if each.shape[1]]
+        units = [each * (each.square().mean(1, keepdim=True) + 1e-8).rsqrt() for each in parts]
+        return torch.cat(units, dim=1)
+
+
+def tell(generator: nn.Module, classes: int) -> nn.Module:
+    """The generator, whose layers that scale noise know how many of its last values are classes."""
+    for each in generator.modules():
+        if isinstance(each, UnitNoise):
+            each.classes = classes
+    return generator

@@ -17,7 +17,7 @@ from populations.errors import UsageError
 NOISE = 8
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-SEQUENTIAL = [name for name in networks if name not in ("sngan", "r3gan")]
+SEQUENTIAL = [name for name in networks if name not in ("sngan", "r3gan", "stylegan2")]
 
 
 def registered(name):
@@ -286,6 +286,7 @@ def maps(*layers):
     (maps(nn.Conv2d(4, 4, 1, groups=2)), "convolutions in groups"),
     (registered("sngan")(), "Residual"),
     (registered("r3gan")(), "convolutions in groups"),
+    (registered("stylegan2")(), "StyleGenerator"),
     (maps(nn.Linear(2, 3), nn.Flatten(), nn.Linear(24, 2)), "Linear on maps"),
     (maps(nn.Flatten(2), nn.Flatten(), nn.Linear(16, 2)), "Flatten of some dimensions"),
     (maps(nn.Unflatten(1, (2, 2))), "Unflatten of a map"),

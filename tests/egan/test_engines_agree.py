@@ -257,7 +257,10 @@ def published(name):
             "noise_dimension": 4}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["dcgan-4x4", "released", "released-pytorch", "sngan", "r3gan"])
+PUBLISHED = ["dcgan-4x4", "released", "released-pytorch", "sngan", "r3gan", "stylegan2"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("penalty", [0.0, 0.1])
 def test_gradients_and_fitness_of_published_pairs_are_the_references(make, name, penalty):
     settings = settings_of("plain", 1, "judged", "own", penalty)

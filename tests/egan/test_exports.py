@@ -22,6 +22,7 @@ from egan.exports import formats
 from egan.generator import Share
 from egan.generator import export as export_own
 from egan.networks import make_pair, networks
+from egan.networks.stylegan2 import Equalised, PixelNoise
 from egan.presets import configure
 from egan.settings import plain
 from populations.randomness import generator as keyed
@@ -34,12 +35,17 @@ SHAPES = [(1, 8, 8), (3, 32, 32)]
 
 def stir(module):
     """Weights and statistics under which samples vary, and none are what fresh ones would be."""
+    equalised = {each.layer for each in module.modules() if isinstance(each, Equalised)}
     with seeded(0, 0, "stirred"), torch.no_grad():
         for each in module.modules():
             if isinstance(each, nn.modules.batchnorm._BatchNorm):
                 each.running_mean.normal_(0, 0.1)
                 each.running_var.uniform_(0.5, 2)
-            elif isinstance(each, nn.Linear | nn.modules.conv._ConvNd):
+            elif isinstance(each, Equalised):
+                each.layer.weight.mul_(1.3)
+            elif isinstance(each, PixelNoise):
+                each.strength.fill_(0.3)
+            elif isinstance(each, nn.Linear | nn.modules.conv._ConvNd) and each not in equalised:
                 each.weight.normal_(0, 1.3 / each.weight[0].numel() ** 0.5)
     return module
 

@@ -25,6 +25,8 @@ SIDES = {
               "whose side is a multiple of 4 from 8 to 32, or 48, 64 or 128"),
     "r3gan": ([8, 10, 14, 28, 32, 48, 64, 128], [4, 7, 9, 18, 66],
               "whose side is 4, 5, 6 or 7 doubled once or more"),
+    "stylegan2": ([4, 7, 8, 28, 32, 64], [3, 9, 18, 36, 66],
+                  "whose side is 4, 5, 6 or 7, or one of these doubled once or more"),
 }  # fmt: skip
 
 
@@ -87,6 +89,8 @@ R3GAN_64 = (
     # From the block and the settings for CIFAR-10 and FFHQ-64 of the released code.
     ("r3gan", 32, 64, 768, R3GAN_32),
     ("r3gan", 64, 64, 768, R3GAN_64),
+    # Sums over the layers that the authors' code prints of its config for 256x256 (paper256).
+    ("stylegan2", 256, 512, 512, (24_767_458, 24_001_089)),
 ])  # fmt: skip
 def test_a_pair_has_as_many_parameters_as_its_source(
     monkeypatch, name, side, noise, width, published
@@ -120,7 +124,7 @@ def test_other_data_are_refused_with_what_a_pair_needs(name, shape):
     pair(other, shape, width=2)  # which takes them
 
 
-@pytest.mark.parametrize("name", [name for name in SIDES if name != "r3gan"])
+@pytest.mark.parametrize("name", [name for name in SIDES if name not in ("r3gan", "stylegan2")])
 def test_a_published_depth_cannot_be_changed(name):
     with pytest.raises(UsageError, match=f"networks.depth is not for {name}: its depth is the pub"):
         pair(name, depth=3)

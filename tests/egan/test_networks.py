@@ -17,7 +17,7 @@ from populations.randomness import generator, seeded
 
 SHAPES = [(2,), (64,), (1, 8, 8), (3, 32, 32)]
 POINTS_TOO = {"mlp", "toy", "toy-theano", "pacgan"}
-UNBOUNDED = {"r3gan"}  # whose generator ends without tanh, as published
+UNBOUNDED = {"r3gan", "stylegan2"}  # whose generators end without tanh, as published
 SPECTRAL = {"parametrized": parametrizations.spectral_norm, "legacy": nn.utils.spectral_norm}
 
 
