@@ -215,6 +215,7 @@ def make_plan(
         unrolled=variation.unrolled,
         environment_betas=(config.environment.beta1, config.environment.beta2),
         clip=config.environment.clip,
+        accumulation=config.execution.accumulation,
     )
     return replace(plan, halves=_keeps_halves(config, plan))
 
@@ -280,7 +281,7 @@ def _keeps_halves(config: Config, plan: Plan) -> bool:
     moves = game.discriminator.has_buffers and not game.discriminator.iterates
     if plan.keeps == BRED:
         whole = environment.batch == plan.mu * plan.batch
-        alone = traits.discriminator_tape and not plan.unrolled
+        alone = traits.discriminator_tape and not plan.unrolled and plan.accumulation == 1
         return whole and alone and not _penalised(config) and not moves
     alone = (traits.own_logits and not moves) or (plan.mu == 1 and not plan.race)
     whole = environment.batch == plan.mu * plan.samples

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from egan.engines import Engine
 from egan.scene import INHERITED, Brood, Evidence, Member, Slopes
 from egan.variation import anew, heir, perturbed, pool_moments, settle_fitness, stepped
@@ -113,6 +115,31 @@ def _move_on(
         (children[place],) = brood.children
 
 
+def _accumulated(engine: Engine, members: Sequence[Member]) -> list[Slopes]:
+    """The gradients that each member's moves need: the means over the parts of its batch."""
+    found = [engine.differentiate(members)]
+    for part in range(1, members[0].plan.accumulation):
+        members = [
+            each._replace(
+                part=part, individual=replace(each.individual, buffers=dict(made.buffers))
+            )
+            for each, made in zip(members, found[-1], strict=True)
+        ]
+        found.append(engine.differentiate(members))
+    return [_mean(parts) for parts in zip(*found, strict=True)]
+
+
+def _mean(parts: Sequence[Slopes]) -> Slopes:
+    """What the passes of all parts of a batch give together."""
+    if len(parts) == 1:
+        return parts[0]
+    gradients = [
+        torch.stack(each).mean(0) for each in zip(*(part.gradients for part in parts), strict=True)
+    ]
+    made = [part.evidence.samples for part in parts if part.evidence]
+    return Slopes(gradients, parts[-1].buffers, Evidence(torch.cat(made), None) if made else None)
+
+
 def _moved(
     engine: Engine, members: Sequence[Member], mutations: Sequence[Sequence[int]], number: int
 ) -> list[Brood]:
@@ -122,7 +149,7 @@ def _moved(
         for each, chosen in zip(members, mutations, strict=True)
     ]
     differ = [each for each in members if each.losses]
-    found = iter(engine.differentiate(differ) if differ else [])
+    found = iter(_accumulated(engine, differ) if differ else [])
     broods = []
     for each, chosen in zip(members, mutations, strict=True):
         slopes = next(found) if each.losses else Slopes([], {})

@@ -19,7 +19,7 @@ from egan.engines.unrolling import beginning, look_ahead
 from egan.environment import Environment
 from egan.fitness import SEEN, qualities
 from egan.fitness import diversity as flatness
-from egan.losses import SAME, Objective, objectives, value
+from egan.losses import READABLE, SAME, Objective, objectives, value
 from egan.neighbourhoods import NEIGHBOURS
 from egan.networks import packed
 from egan.optimizer import fresh_moments
@@ -55,6 +55,8 @@ def check_plan(config: Config, plan: Plan, data: Data) -> None:
     check_engine(config, plan)
     check_sight(config, plan, data)
     check_diversity(config, plan, data)
+    if plan.accumulation > 1:
+        check_accumulation(config, plan)
     if plan.unrolled:
         check_unrolling(config, plan, data)
 
@@ -341,6 +343,40 @@ def _takes_weights(game: Any, samples: Tensor, weights: Tensor, buffers: dict[st
     with network.at(others), seeded(0, 0, "trial"):
         lent = game.logits(samples)
     return torch.allclose(lent, loaded, rtol=1e-4, equal_nan=True)
+
+
+def check_accumulation(config: Config, plan: Plan) -> None:
+    """Whether a batch's losses are the means of what they are over its equal parts."""
+    if plan.unrolled:
+        raise UsageError(
+            f"variation.unrolled is {plan.unrolled}: steps ahead need the whole batch, so "
+            "execution.accumulation must be 1."
+        )
+    if config.environment.penalties.get("lecam"):
+        raise UsageError(
+            "the penalty 'lecam' reads means of its whole batch: execution.accumulation must be 1."
+        )
+    random, count = keyed(0, 0, "trial"), plan.accumulation
+    seen = {
+        name: 4 * torch.randn((8 * count, *([3] if "features" in name else [])), generator=random)
+        for name in READABLE
+    }
+    parts = [
+        {name: each.chunk(count)[part] for name, each in seen.items()} for part in range(count)
+    ]
+    named = dict(zip(plan.names, plan.moves, strict=True))
+    losses = {
+        f"the mutation {name!r}": plan.losses[move]
+        for name, moves in named.items() for move in moves if isinstance(move, int)
+    }  # fmt: skip
+    if plan.objective.whole:
+        losses["the objective"] = plan.objective.whole
+    for what, loss in losses.items():
+        mean = torch.stack([value(loss, part) for part in parts]).mean()
+        if not torch.allclose(value(loss, seen), mean, rtol=1e-4, atol=1e-6):
+            raise UsageError(
+                f"{what} reads its whole batch at once: execution.accumulation must be 1."
+            )
 
 
 def check_engine(config: Config, plan: Plan) -> None:

@@ -233,6 +233,9 @@ class Execution(Settings, group="execution"):
     """Worker processes; 0: one a processor core."""
     threads: int = setting(1, low=1)
     """Threads of PyTorch in every process."""
+    accumulation: int = setting(1, low=1)
+    """Equal parts in which a step's batch is computed, one after the other, its gradient being the
+    mean of theirs: for batches that do not fit into memory. Batch norm sees each part by itself."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """In which networks compute while they are trained (automatic mixed precision), for GPUs:
     weights, losses and optimisers keep float32, in which samples are scored and exported."""
@@ -361,6 +364,7 @@ class Config(Settings):
             )
         self._check_hall()
         self._check_packing()
+        self._check_accumulation()
 
     def _check_hall(self) -> None:
         if self.environment.hall and self.fitness.race:
@@ -392,6 +396,20 @@ class Config(Settings):
                 raise UsageError(
                     f"{name} is {made}: it must be a multiple of {count * packing}, whole packs of "
                     f"{packing} samples (environment.packing){where if count > 1 else ''}."
+                )
+
+    def _check_accumulation(self) -> None:
+        """Batches fall into equal parts, of whole packs."""
+        parts = self.execution.accumulation
+        wanted = parts * self.environment.packing
+        batches = {
+            "variation.batch": self.variation.batch, "environment.batch": self.environment.batch
+        }  # fmt: skip
+        for name, batch in batches.items():
+            if parts > 1 and batch % wanted:
+                raise UsageError(
+                    f"{name} is {batch}: it must be a multiple of {wanted}, since its gradient is "
+                    f"accumulated over {parts} equal parts (execution.accumulation)."
                 )
 
     def _check_reused(self, whose: str, name: str, made: int) -> None:

@@ -52,6 +52,7 @@ class Rules:
         lr: learning rate of this step.
         betas: Adam's.
         clip: bound of the weights after the step; 0: none.
+        accumulation: equal parts of the batch that are computed one after the other.
     """
 
     objective: Objective
@@ -59,6 +60,7 @@ class Rules:
     lr: float
     betas: tuple[float, float]
     clip: float = 0.0
+    accumulation: int = 1
 
 
 ROW = ("loss", "penalty", "taken")
@@ -199,17 +201,37 @@ def learn(
 def _rest(
     game: Any, environment: Environment, batch: Batch, rules: Rules, halves: Sequence[Half]
 ) -> tuple[Half, Tensor, Tensor | None]:
-    """What is not known of a step yet; see `slope_kernel`."""
+    """What is not known of a step yet, the mean over the parts of its batch; see `slope_kernel`."""
     # A pass moves batch-norm statistics once: those of the known halves have been moved.
     buffers = halves[-1].buffers if halves else environment.buffers
     unknown = batch.real_half is None, batch.fake_half is None
     averages = environment.averages
     averages = environment.weights.new_zeros(3) if averages is None else averages
-    found: tuple[Half, Tensor, Tensor | None] = run(
-        game, slope_kernel, (rules.objective, rules.penalties, *unknown),
-        (batch.real, batch.fake, averages), discriminator=(environment.weights, buffers),
-    )  # fmt: skip
-    return found
+    found = []
+    for part in zip(
+        *(each.chunk(rules.accumulation) for each in (batch.real, batch.fake)), strict=True
+    ):
+        found.append(run(
+            game, slope_kernel, (rules.objective, rules.penalties, *unknown),
+            (*part, averages), discriminator=(environment.weights, buffers),
+        ))  # fmt: skip
+        buffers = found[-1][0].buffers
+    return _mean(found)
+
+
+Rest = tuple[Half, Tensor, Tensor | None]
+
+
+def _mean(found: Sequence[Rest]) -> Rest:
+    """Of what the parts of a batch give."""
+    if len(found) == 1:
+        return found[0]
+    halves, penalties, _ = zip(*found, strict=True)
+    value, gradient, penalty = (
+        torch.stack(each).mean(0)
+        for each in ([one.value for one in halves], [one.gradient for one in halves], penalties)
+    )
+    return Half(value, gradient, halves[-1].buffers), penalty, None
 
 
 def slope_kernel(

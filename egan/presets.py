@@ -37,6 +37,7 @@ _IMAGES: dict[str, Any] = {
     "networks": {"name": "convolutional", "noise_dimension": 32},
     "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
     "fitness": {"samples": 16},
+    "execution": {"threads": 2},
     "records": {"judge": "frechet-distance", "score_every": 500, "final_samples": 5_000},
     "environment": {
         "batch": 32,
@@ -55,7 +56,7 @@ _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
     "random": {"generations": 12_000},
     "digits": _IMAGES,
-    "mnist": merge(_IMAGES, {"generations": 4_000}),
+    "mnist": merge(_IMAGES, {"generations": 5_500}),
     **dict.fromkeys(("cifar10", "folder", "hub"), _IMAGES),
     **{
         name: merge(_IMAGES, {"networks": {"noise_dimension": 64}, "records": _STACKED})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from egan.environment import Environment, Half
+from egan.environment import Environment, Half, settled
 from egan.fitness import SEEN, Diversity, none
 from egan.fitness import diversity as flatness
 from egan.losses import Loss, Objective, read_by, reads
@@ -60,6 +60,7 @@ class Plan:
         unrolled: further steps of the discriminator after which losses see it; 0: as it is.
         environment_betas: Adam's in those steps.
         clip: bound of the discriminator's weights after each of them; 0: none.
+        accumulation: equal parts of a batch that are computed one after the other.
     """
 
     game: Any
@@ -94,6 +95,7 @@ class Plan:
     unrolled: int = 0
     environment_betas: tuple[float, float] = (0.0, 0.0)
     clip: float = 0.0
+    accumulation: int = 1
 
     def most(self) -> int:
         """Children that could be born in a generation."""
@@ -212,6 +214,7 @@ class Member(NamedTuple):
         scene: of this generation of its run.
         losses: places in `plan.losses` of those whose gradients are wanted.
         phase: steps before this one in the same generation; each has noise of its own.
+        part: of the step's batch, where gradients are accumulated over several.
     """
 
     individual: Individual
@@ -220,10 +223,26 @@ class Member(NamedTuple):
     scene: Scene
     losses: tuple[int, ...] = ()
     phase: int = 0
+    part: int = 0
 
     def role(self, purpose: str) -> str:
         """The role in randomness of what this phase draws."""
         return f"{purpose} {self.phase}" if self.phase else purpose
+
+    def own(self, batch: Tensor) -> Tensor:
+        """The part of a batch that this pass computes: all of it, unless gradients accumulate."""
+        return batch.chunk(self.plan.accumulation)[self.part]
+
+    def state(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weights and buffers with which a step begins, its spectral norms iterated once."""
+        weights, buffers = self.individual.weights, self.individual.buffers
+        return (
+            (weights, buffers) if self.part else settled(self.plan.game.generator, weights, buffers)
+        )
+
+    def seen(self) -> dict[str, Tensor]:
+        """What the discriminator makes of real samples, where the engine shares it."""
+        return {name: self.own(each) for name, each in (self.scene.seen or {}).items()}
 
     def read(self) -> frozenset[str]:
         """What the wanted losses read, of `losses.READABLE`."""

@@ -23,8 +23,7 @@ def breeding_noise(member: Member) -> Tensor:
     """The noise of a member's step, the same for all its siblings."""
     plan, scene = member.plan, member.scene
     random = keyed(plan.seed, scene.generation, member.role("breeding noise"), member.slot)
-    noise: Tensor = plan.game.draw(plan.batch, random)
-    return noise
+    return member.own(plan.game.draw(plan.batch, random))
 
 
 def heir(member: Member, mutation: int) -> Individual:

@@ -154,6 +154,7 @@ class World:
             self._lr(settings.lr, generation),
             (settings.beta1, settings.beta2),
             settings.clip,
+            self.plan.accumulation,
         )
 
     def breed(self, state: State, environment: Environment) -> Litter:

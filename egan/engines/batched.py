@@ -181,6 +181,6 @@ def _totals(plan: Plan, members: Sequence[Member], logits: Tensor) -> list[Tenso
         with seeded(each.plan.seed, each.scene.generation, role, each.slot):
             for found, place in zip(values, each.losses, strict=False):
                 loss = plan.losses[place]
-                found.append(value(loss, {**(each.scene.seen or {}), "fake": own}))
+                found.append(value(loss, {**each.seen(), "fake": own}))
     # Each by itself: in one sum, the NaN of one loss would reach the others' gradients.
     return [torch.stack(found).sum() for found in values]

@@ -53,17 +53,16 @@ def _look_beside(member: Member) -> dict[str, Tensor]:
     game, environment = plan.game, scene.environment
     game.discriminator.load(environment.weights, environment.buffers)
     with torch.no_grad(), seeded(plan.seed, scene.generation, "breeding real"):
-        return look(game, member.read(), scene.beside, "real")
+        beside = None if scene.beside is None else member.own(scene.beside)
+        return look(game, member.read(), beside, "real")
 
 
 def _gradient(
     member: Member, loss: Loss, beside: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """A loss's gradient, the generator's buffers after the pass, and the fakes."""
-    plan, parent, scene = member.plan, member.individual, member.scene
-    game = plan.game
-    game.generator.load(parent.weights, parent.buffers)
-    game.generator.iterate()
+    plan, scene, game = member.plan, member.scene, member.plan.game
+    game.generator.load(*member.state())
     game.discriminator.load(scene.environment.weights, scene.environment.buffers)
     fake = game.generate(breeding_noise(member))
     if plan.unrolled:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from egan.engines.judging import Found, judge_all
 from egan.engines.unrolling import beginning, look_ahead
-from egan.environment import Buffers, Half, look, settled
+from egan.environment import Buffers, Half, look
 from egan.kernels import run
 from egan.losses import Loss, read_by, reads, value
 from egan.networks import Flat, Tape
@@ -35,13 +35,13 @@ def judge(members: Sequence[Member]) -> list[Found]:
 
 
 def _differentiate(member: Member) -> Slopes:
-    plan, scene, parent = member.plan, member.scene, member.individual
+    plan, scene = member.plan, member.scene
     kernel, names, values = _means(member)
     fixed = plan, member.losses, member.wants_evidence(), *names
     with seeded(plan.seed, scene.generation, member.role("breeding"), member.slot):
         gradients, evidence, buffers = run(
             plan.game, kernel, fixed, (breeding_noise(member), *values),
-            settled(plan.game.generator, parent.weights, parent.buffers),
+            member.state(),
             (scene.environment.weights, scene.environment.buffers),
         )  # fmt: skip
     return Slopes(gradients, buffers, evidence)
@@ -51,7 +51,7 @@ def _means(member: Member) -> tuple[Callable[..., Made], tuple[Any, ...], Sequen
     """The kernel that breeds, and what it is given beside noise: fixed, and as tensors."""
     if member.plan.unrolled:
         return unrolled_kernel, (), beginning(member.scene)
-    seen = member.scene.seen or {}
+    seen = member.seen()
     return breeding_kernel, (tuple(seen),), tuple(seen.values())
 
 
