@@ -10,7 +10,6 @@ from typing import NamedTuple
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from egan.directory import Directory
 from egan.games import Conditional, Unconditional
@@ -22,6 +21,7 @@ from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
 CHUNK = 1024  # samples at a time, to bound memory
+ITERATIONS = 32  # of spectral norms, from those of weights nearby
 FACTS = "egan"  # under which files say in JSON what they hold
 
 
@@ -40,18 +40,37 @@ class Generator:
     def load(self, individual: Individual) -> Generator:
         """Take over an individual: the average of its lineage where there is one, else itself.
 
-        Batch-norm statistics belong to the individual's own weights, so under an average they are
-        measured again on noise.
+        Spectral norms and batch-norm statistics belong to the individual's own weights, so under an
+        average the first are iterated anew, and the second then measured again on noise.
         """
-        averaged = individual.average is not None
-        weights = individual.average if averaged else individual.weights
-        assert weights is not None
-        self.game.generator.load(weights, individual.buffers)
-        if averaged and _has_statistics(self.module):
-            noise = self.game.draw(CHUNK, keyed(0, 0, "statistics"))
-            with seeded(0, 0, "statistics"):
-                update_bn(noise.split(CHUNK // 4), self.module)
+        network = self.game.generator
+        if individual.average is None:
+            network.load(individual.weights, individual.buffers)
+            return self
+        network.load(individual.average, individual.buffers)
+        for _ in range(ITERATIONS):
+            network.iterate()
+        self._measure()
         return self
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        """Batch-norm statistics of the weights that are loaded: means over batches of noise."""
+        kind = nn.modules.batchnorm._BatchNorm
+        norms = [each for each in self.module.modules() if isinstance(each, kind)]
+        if not norms:
+            return
+        momenta = [each.momentum for each in norms]
+        for each in norms:
+            each.reset_running_stats()
+            each.momentum = None  # PyTorch's word for a mean of all batches
+        self.game.generator.train()
+        noise = self.game.draw(CHUNK, keyed(0, 0, "statistics"))
+        with seeded(0, 0, "statistics"):
+            for part in noise.split(CHUNK // 4):
+                self.module(part)
+        for each, momentum in zip(norms, momenta, strict=True):
+            each.momentum = momentum
 
     def sample(
         self, count: int, seed: int = 0, truncation: float | None = None, label: int | None = None
@@ -209,8 +228,3 @@ def load_weights(generator: Generator, directory: Directory, which: str) -> None
         generator.module.load_state_dict(safetensors.torch.load_file(path))
     except Exception as error:  # safetensors and torch raise kinds of their own
         raise RunError(f"the file {path} is damaged or of other networks.") from error
-
-
-def _has_statistics(module: nn.Module) -> bool:
-    kind = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(each, kind) for each in module.modules())

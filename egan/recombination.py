@@ -70,8 +70,11 @@ def recombine(
     made = cross(fitter, other, mating)
     child = made if isinstance(made, Individual) else replace(fitter, weights=made)
     _check(name, child.weights, fitter.weights)
+    buffers = child.buffers
+    if child is not made:  # spectral norms follow the weights, unless a crossover sees to them
+        _, buffers = settled(mating.game.generator, child.weights, buffers)
     own: Individual = mapped(_own, Individual(
-        child.weights.to(fitter.weights), child.buffers, child.moments,
+        child.weights.to(fitter.weights), buffers, child.moments,
         rates=dict(fitter.rates), number=number, parent=fitter.number, mutation=name,
     ))  # fmt: skip
     return own

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from egan.environment import settled
 from egan.optimizer import adam, fresh_moments
 from egan.perturbations import Perturbation, gradient_noise
 from egan.scene import INHERITED, Member, Plan
@@ -63,9 +64,13 @@ def stepped(
 
 
 def perturbed(member: Member, child: Individual, perturbation: Perturbation) -> Individual:
-    """The child after a perturbation of its weights; all its memory is its own."""
+    """The child after a perturbation of its weights; all its memory is its own.
+
+    Its spectral norms follow the weights by an iteration, as they do in a step.
+    """
     weights = _layerwise(member, child, child.weights, perturbation, member.plan.strength)
-    own = {name: each.clone() for name, each in child.buffers.items()}
+    _, buffers = settled(member.plan.game.generator, weights, child.buffers)
+    own = {name: each.clone() for name, each in buffers.items()}
     return replace(child, weights=weights, buffers=own, moments=_copied(child.moments))
 
 

@@ -34,7 +34,7 @@ class Flat:
 
     def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
         check_sizes(module)
-        self.module = module.to(device).train()
+        self.module = module.to(device)
         self.parameters: list[Tensor] = [each for each in module.parameters() if each.requires_grad]
         name = type(module).__name__
         if not self.parameters:
@@ -49,6 +49,11 @@ class Flat:
         self.has_buffers = any(True for _ in module.buffers())
         self._normed = [each for each in module.modules() if has_spectral_norm(each)]
         self.iterates = bool(self._normed)
+        self.train()
+
+    def train(self) -> None:
+        """Put the module in training mode, with spectral norm frozen."""
+        self.module.train()
         self._set_spectral(False)
 
     def state(self) -> tuple[Tensor, dict[str, Tensor]]:
