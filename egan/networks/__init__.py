@@ -1,11 +1,14 @@
 """Networks: a name for each pair, built for the shape of the data.
 
-A pair is a function `(shape, noise, width, depth) -> (generator, discriminator)`.
+A pair is a function `(shape, noise, width, depth) -> (generator, discriminator)`. One that also
+takes `classes` has conditional norms of its own: its generator reads as many values behind its
+noise.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +17,8 @@ import torch
 from torch import nn
 
 from egan.config import CONDITIONAL, Config, Networks
+from egan.networks.attention import sagan
+from egan.networks.biggan import biggan
 from egan.networks.conditions import (
     BehindViews,
     Condition,
@@ -50,6 +55,8 @@ networks: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "released": released,
     "released-pytorch": released_pytorch,
     "sngan": sngan,
+    "sagan": sagan,
+    "biggan": biggan,
     "r3gan": r3gan,
     "stylegan2": stylegan2,
 }
@@ -84,15 +91,15 @@ def make_pair(
     settings, seen = config.networks, packed(shape, config.environment.packing)
     condition = _condition(config)
     noise = settings.noise_dimension
+    told = settings.classes if condition and settings.conditional_norm else 0
     if condition:
         seen = (seen[0] + condition.channels(settings.classes), *seen[1:])
-        noise += 0 if settings.conditional_norm else settings.classes
+        noise += settings.classes - told
     settings = replace(settings, noise_dimension=noise)
     with seeded(config.seed, 0, "initial weights", index):
-        generator, discriminator = _pair(settings, shape, seen, index)
-        if condition:
-            wrap = WithConditionalNorms if settings.conditional_norm else tell
-            generator = wrap(generator, settings.classes)
+        generator, discriminator = _pair(settings, shape, seen, index, told)
+        if condition and not told:
+            generator = tell(generator, settings.classes)
         _finish(generator, settings)
         discriminators = [_finished(discriminator, settings, condition)]
     for number in range(1, settings.discriminators):
@@ -126,18 +133,23 @@ def _finished(
 
 
 def _pair(
-    settings: Networks, shape: tuple[int, ...], seen: tuple[int, ...], index: int
+    settings: Networks, shape: tuple[int, ...], seen: tuple[int, ...], index: int, told: int
 ) -> tuple[nn.Module, nn.Module]:
-    """A generator of samples of a shape, and a discriminator that is shown another."""
+    """A generator of samples of a shape, and a discriminator that is shown another.
+
+    The generator's norms are told of so many classes, if any.
+    """
     generator, discriminator = (
         settings.generator and _own("generator", settings.generator, index),
         settings.discriminator and _own("discriminator", settings.discriminator, index),
     )
     if not (generator and discriminator):
-        pair = _registered(settings, shape)
+        pair = _registered(settings, shape, told)
         if seen != shape and not discriminator:
             discriminator = _registered(settings, seen)[1]
         generator, discriminator = generator or pair[0], discriminator or pair[1]
+    if told and (settings.generator or not _takes_classes(settings)):
+        generator = WithConditionalNorms(generator, told)
     return generator, discriminator
 
 
@@ -147,11 +159,14 @@ def _another(settings: Networks, seen: tuple[int, ...], index: int) -> nn.Module
     return _registered(settings, seen)[1]
 
 
-def _registered(settings: Networks, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+def _registered(
+    settings: Networks, shape: tuple[int, ...], told: int = 0
+) -> tuple[nn.Module, nn.Module]:
     build = lookup("network", settings.name, networks)
     pair = call(
         "network", settings.name, build,
         shape, settings.noise_dimension, settings.width, settings.depth,
+        **({"classes": told} if told and _takes_classes(settings) else {}),
     )  # fmt: skip
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise UsageError(
@@ -159,6 +174,11 @@ def _registered(settings: Networks, shape: tuple[int, ...]) -> tuple[nn.Module, 
             "make a pair (generator, discriminator)."
         )
     return pair
+
+
+def _takes_classes(settings: Networks) -> bool:
+    """Whether the pair has conditional norms of its own."""
+    return "classes" in inspect.signature(lookup("network", settings.name, networks)).parameters
 
 
 def _own(kind: str, name: Any, index: int) -> nn.Module:

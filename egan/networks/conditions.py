@@ -7,7 +7,8 @@ carries samples carries their classes. Nothing flows back into a class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -199,6 +200,18 @@ conditions: dict[str, Condition] = {
 }
 
 
+@contextmanager
+def telling(told: Sequence[tuple[Any, Tensor]]) -> Iterator[None]:
+    """Within it each norm has what it is told of the samples, its attribute `told`."""
+    for norm, code in told:
+        norm.told = code
+    try:
+        yield
+    finally:
+        for norm, _ in told:
+            norm.told = None
+
+
 class ConditionalNorm(nn.Module):
     """A batch norm with a scale and a shift of each class.
 
@@ -206,7 +219,7 @@ class ConditionalNorm(nn.Module):
     All classes begin with the scale and shift of the layer in whose place it stands.
 
     Attributes:
-        classes: of the samples, (n, k), while a generator computes.
+        told: the classes of the samples, (n, k), while a generator computes.
     """
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> None:
@@ -215,13 +228,13 @@ class ConditionalNorm(nn.Module):
         scale, shift = norm.weight.detach(), norm.bias.detach()
         self.scales = nn.Parameter(scale.repeat(classes, 1))
         self.shifts = nn.Parameter(shift.repeat(classes, 1))
-        self.classes: Tensor | None = None
+        self.told: Tensor | None = None
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the same shape, (n, channels, ...)."""
-        assert self.classes is not None
+        assert self.told is not None
         shape = (*maps.shape[:2], *[1] * (maps.dim() - 2))
-        scale, shift = ((self.classes @ each).view(shape) for each in (self.scales, self.shifts))
+        scale, shift = ((self.told @ each).view(shape) for each in (self.scales, self.shifts))
         return scale * self.norm(maps) + shift
 
 
@@ -246,14 +259,10 @@ class WithConditionalNorms(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Samples of noise and classes, (n, noise dimension + k)."""
+        own, classes = noise[:, : -self.classes], noise[:, -self.classes :]
         norms = [each for each in self.modules() if isinstance(each, ConditionalNorm)]
-        for each in norms:
-            each.classes = noise[:, -self.classes :]
-        try:
-            samples: Tensor = self.generator(noise[:, : -self.classes])
-        finally:
-            for each in norms:
-                each.classes = None
+        with telling([(each, classes) for each in norms]):
+            samples: Tensor = self.generator(own)
         return samples
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from egan.networks.discriminators import norm_spectrally
 from egan.networks.sides import check, halved
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Norm = Callable[[int], nn.Module]
 # By the image's side, in multiples of the width: the maps of the generator's blocks, the coarsest
 # first, and of the discriminator's: of those that halve the side, then of those that do not.
 LARGE = {
@@ -46,14 +47,26 @@ def sngan(
     Raises:
         UsageError: the data are not such images, or a depth is given.
     """
-    check("sngan", shape, depth, SIDES, _fits)
+    rising, falling, plain = numbers_of_maps("sngan", shape, width, depth)
+    discriminator = discriminator_of(shape[0], falling, plain)
+    norm_spectrally(discriminator)
+    return generator_of(shape, noise, rising), discriminator
+
+
+def numbers_of_maps(
+    name: str, shape: tuple[int, ...], width: int | None, depth: int | None
+) -> tuple[list[int], list[int], list[int]]:
+    """Maps of SNGAN's blocks, the parts of `LARGE` times the width; see `sngan`.
+
+    Raises:
+        UsageError: a network of that name does not fit the data, or a depth is given.
+    """
+    check(name, shape, depth, SIDES, _fits)
     side = shape[1]
     small = ((2,) * (halved(side, 4)[1] + 1), (1, 1), (1, 1))
     width = width or (64 if side in LARGE else 128)
     rising, falling, plain = ([width * each for each in part] for part in LARGE.get(side, small))
-    discriminator = _discriminator(shape[0], falling, plain)
-    norm_spectrally(discriminator)
-    return _generator(shape, noise, rising), discriminator
+    return rising, falling, plain
 
 
 class Residual(nn.Module):
@@ -81,25 +94,51 @@ def _fits(side: int) -> bool:
     return side in LARGE or (8 <= side <= 32 and side % 4 == 0)
 
 
-def _generator(shape: tuple[int, ...], noise: int, maps: Sequence[int]) -> nn.Sequential:
+def batch_norm(maps: int) -> nn.BatchNorm2d:
+    """A batch norm as SNGAN has it."""
+    return nn.BatchNorm2d(maps, eps=2e-5)
+
+
+def generator_of(
+    shape: tuple[int, ...], noise: int, maps: Sequence[int], norms: Sequence[Norm] = ()
+) -> nn.Sequential:
+    """A generator of residual blocks, each of which doubles the side.
+
+    Args:
+        shape: of one image.
+        noise: dimensions of what it reads.
+        maps: before the first block and after each.
+        norms: of each block, which make one for so many maps, two in a block; none: batch norms.
+    """
+    norms = norms or [batch_norm] * (len(maps) - 1)
     base = shape[1] // 2 ** (len(maps) - 1)
     return nn.Sequential(
         _glorot(nn.Linear(noise, maps[0] * base**2)),
         nn.Unflatten(1, (maps[0], base, base)),
-        *[_up(inputs, outputs) for inputs, outputs in pairwise(maps)],
-        _norm(maps[-1]),
+        *[_up(*numbers, norm) for numbers, norm in zip(pairwise(maps), norms, strict=True)],
+        batch_norm(maps[-1]),
         nn.ReLU(),
         _glorot(nn.Conv2d(maps[-1], shape[0], 3, padding=1)),
         nn.Tanh(),
     )
 
 
-def _discriminator(channels: int, falling: Sequence[int], plain: Sequence[int]) -> nn.Sequential:
+def discriminator_of(
+    channels: int, falling: Sequence[int], plain: Sequence[int], wide: bool = False
+) -> nn.Sequential:
+    """A discriminator of residual blocks, and the sum of their last maps.
+
+    Args:
+        channels: of the images.
+        falling: maps of the blocks that halve the side.
+        plain: maps of the others, which come after them.
+        wide: whether a block has as many maps in its middle as at its end; else as at its start.
+    """
     last = [falling[-1], *plain]
     return nn.Sequential(
         _first(channels, falling[0]),
-        *[_down(inputs, outputs) for inputs, outputs in pairwise(falling)],
-        *[_plain(inputs, outputs) for inputs, outputs in pairwise(last)],
+        *[_down(inputs, outputs, wide) for inputs, outputs in pairwise(falling)],
+        *[_plain(inputs, outputs, wide) for inputs, outputs in pairwise(last)],
         nn.ReLU(),
         SumPool(),
         _glorot(nn.Linear(last[-1], 1)),
@@ -109,10 +148,10 @@ def _discriminator(channels: int, falling: Sequence[int], plain: Sequence[int]) 
 # Shortcuts resample where it is cheapest: 1x1 convolutions commute with it.
 
 
-def _up(inputs: int, outputs: int) -> Residual:
+def _up(inputs: int, outputs: int, norm: Norm) -> Residual:
     residual = nn.Sequential(
-        _norm(inputs), nn.ReLU(), nn.Upsample(scale_factor=2), _kernel(inputs, outputs),
-        _norm(outputs), nn.ReLU(), _kernel(outputs, outputs),
+        norm(inputs), nn.ReLU(), nn.Upsample(scale_factor=2), _kernel(inputs, outputs),
+        norm(outputs), nn.ReLU(), _kernel(outputs, outputs),
     )  # fmt: skip
     return Residual(
         residual, nn.Sequential(_pointwise(inputs, outputs), nn.Upsample(scale_factor=2))
@@ -127,22 +166,19 @@ def _first(inputs: int, outputs: int) -> Residual:
     return Residual(residual, nn.Sequential(nn.AvgPool2d(2), _pointwise(inputs, outputs)))
 
 
-def _down(inputs: int, outputs: int) -> Residual:
-    residual = nn.Sequential(
-        nn.ReLU(), _kernel(inputs, inputs), nn.ReLU(), _kernel(inputs, outputs), nn.AvgPool2d(2)
-    )
+def _down(inputs: int, outputs: int, wide: bool) -> Residual:
+    residual = nn.Sequential(*_twice(inputs, outputs, wide), nn.AvgPool2d(2))
     return Residual(residual, nn.Sequential(nn.AvgPool2d(2), _pointwise(inputs, outputs)))
 
 
-def _plain(inputs: int, outputs: int) -> Residual:
-    residual = nn.Sequential(
-        nn.ReLU(), _kernel(inputs, inputs), nn.ReLU(), _kernel(inputs, outputs)
-    )
+def _plain(inputs: int, outputs: int, wide: bool) -> Residual:
+    residual = nn.Sequential(*_twice(inputs, outputs, wide))
     return Residual(residual, nn.Identity() if inputs == outputs else _pointwise(inputs, outputs))
 
 
-def _norm(maps: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(maps, eps=2e-5)
+def _twice(inputs: int, outputs: int, wide: bool) -> list[nn.Module]:
+    middle = outputs if wide else inputs
+    return [nn.ReLU(), _kernel(inputs, middle), nn.ReLU(), _kernel(middle, outputs)]
 
 
 def _kernel(inputs: int, outputs: int) -> nn.Conv2d:

@@ -17,7 +17,8 @@ from populations.errors import UsageError
 NOISE = 8
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-SEQUENTIAL = [name for name in networks if name not in ("sngan", "r3gan", "stylegan2")]
+NOT_PLAIN = ("sngan", "sagan", "biggan", "r3gan", "stylegan2")
+SEQUENTIAL = [name for name in networks if name not in NOT_PLAIN]
 
 
 def registered(name):

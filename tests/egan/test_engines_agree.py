@@ -257,15 +257,20 @@ def published(name):
             "noise_dimension": 4}  # fmt: skip
 
 
-PUBLISHED = ["dcgan-4x4", "released", "released-pytorch", "sngan", "r3gan", "stylegan2"]
+PUBLISHED = [
+    "dcgan-4x4", "released", "released-pytorch", "sngan", "sagan", "biggan", "r3gan", "stylegan2",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(("name", "engine"), [
+    *[(name, "shared") for name in PUBLISHED], ("sagan", "compiled"), ("biggan", "compiled"),
+])  # fmt: skip
 @pytest.mark.parametrize("penalty", [0.0, 0.1])
-def test_gradients_and_fitness_of_published_pairs_are_the_references(make, name, penalty):
+def test_gradients_and_fitness_of_published_pairs_are_the_references(make, name, engine, penalty):
     settings = settings_of("plain", 1, "judged", "own", penalty)
     settings |= {"data": "digits", "networks": published(name)}
-    world, state, other = worlds_of(make, "shared", settings)
+    world, state, other = worlds_of(make, engine, settings)
+    assert other.config.execution.engine == engine
     (expected, happened), (found, also) = (next(evolve(state, each, 5)) for each in (world, other))
     for left, right in zip(happened.offspring, also.offspring, strict=True):
         assert same_mean(left, right)

@@ -21,7 +21,8 @@ from egan.directory import Directory
 from egan.exports import formats
 from egan.generator import Share
 from egan.generator import export as export_own
-from egan.networks import make_pair, networks
+from egan.networks import Flat, make_pair, networks
+from egan.networks.attention import Attention
 from egan.networks.stylegan2 import Equalised, PixelNoise
 from egan.presets import configure
 from egan.settings import plain
@@ -46,7 +47,12 @@ def stir(module):
             elif isinstance(each, PixelNoise):
                 each.strength.fill_(0.3)
             elif isinstance(each, nn.Linear | nn.modules.conv._ConvNd) and each not in equalised:
-                each.weight.normal_(0, 1.3 / each.weight[0].numel() ** 0.5)
+                held = getattr(each, "parametrizations", None)
+                weight = held.weight.original if held else each.weight
+                weight.normal_(0, 1.3 / weight[0].numel() ** 0.5)
+            elif isinstance(each, Attention):
+                each.gamma.fill_(0.7)
+    Flat(module).iterate()  # once: the norms are on their way
     return module
 
 
@@ -120,10 +126,12 @@ def test_every_network_makes_the_same_samples_from_every_format(tmp_path, name, 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("norms", [False, True])
+@pytest.mark.parametrize(("name", "norms"), [
+    ("dcgan", False), ("dcgan", True), ("sagan", True), ("biggan", True),
+])  # fmt: skip
 @pytest.mark.parametrize("form", TRACED)
-def test_a_conditional_generator_takes_the_class_behind_the_noise(tmp_path, form, norms):
-    settings = {"name": "dcgan", "width": 4, "noise_dimension": 6, "classes": 3}
+def test_a_conditional_generator_takes_the_class_behind_the_noise(tmp_path, form, name, norms):
+    settings = {"name": name, "width": 4, "noise_dimension": 6, "classes": 3}
     config = configure({"game": "conditional", "networks": {**settings, "conditional_norm": norms}})
     run, shape = tmp_path / "r", (1, 8, 8)
     run.mkdir()

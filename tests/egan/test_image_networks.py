@@ -6,23 +6,27 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from egan.config import Config, Networks
 from egan.evolution import evolve
-from egan.networks import Flat, make_pair, networks, resnet
+from egan.networks import Flat, make_pair, networks
 from egan.networks.resnet import Residual
 from populations.errors import UsageError
 from populations.randomness import generator, seeded
 
 # The sides that a pair takes, and some that it does not; what it says of them.
 POWERS = ([8, 16, 32, 64], [4, 28, 48], "whose side is a power of two, 8 or more")
+SNGAN = ([8, 12, 28, 32, 48, 64, 128], [4, 6, 30, 36, 96],
+         "whose side is a multiple of 4 from 8 to 32, or 48, 64 or 128")  # fmt: skip
 SIDES = {
     "dcgan-4x4": POWERS,
     "released": POWERS,
     "released-pytorch": POWERS,
-    "sngan": ([8, 12, 28, 32, 48, 64, 128], [4, 6, 30, 36, 96],
-              "whose side is a multiple of 4 from 8 to 32, or 48, 64 or 128"),
+    "sngan": SNGAN,
+    "sagan": SNGAN,
+    "biggan": ([8, 12, 28, 32, 64, 128], [4, 6, 30, 36, 48, 96],
+               "whose side is a multiple of 4 from 8 to 32, or 64 or 128"),
     "r3gan": ([8, 10, 14, 28, 32, 48, 64, 128], [4, 7, 9, 18, 66],
               "whose side is 4, 5, 6 or 7 doubled once or more"),
     "stylegan2": ([4, 7, 8, 28, 32, 64], [3, 9, 18, 36, 66],
@@ -70,6 +74,8 @@ def r3gan_block(maps):
 
 
 WIDE, HALF = 8 * r3gan_block(768), 2 * r3gan_block(384)
+# Three matrices an eighth, an eighth and a half as wide as the maps, one back, and gamma.
+ATTENDED = (4_276_739 + 256 * (32 + 32 + 128 + 128) + 1, 1_053_825 + 128 * (16 + 16 + 64 + 64) + 1)
 R3GAN_32 = (64 * 768 + 16 * 768 + WIDE + 3 * 768, 3 * 768 + WIDE + 16 * 768 + 768)
 R3GAN_64 = (
     64 * 768 + 16 * 768 + WIDE + 768 * 384 + HALF + 3 * 384,
@@ -86,6 +92,7 @@ R3GAN_64 = (
     ("sngan", 48, 128, None, (4_878_083, 10_141_441)),
     ("sngan", 64, 128, None, (12_220_675, 10_141_441)),
     ("sngan", 128, 128, None, (32_150_787, 29_017_857)),
+    ("sagan", 32, 128, None, ATTENDED),
     # From the block and the settings for CIFAR-10 and FFHQ-64 of the released code.
     ("r3gan", 32, 64, 768, R3GAN_32),
     ("r3gan", 64, 64, 768, R3GAN_64),
@@ -95,7 +102,7 @@ R3GAN_64 = (
 def test_a_pair_has_as_many_parameters_as_its_source(
     monkeypatch, name, side, noise, width, published
 ):
-    monkeypatch.setattr(resnet, "norm_spectrally", lambda module: None)
+    monkeypatch.setattr(parametrizations, "spectral_norm", lambda layer: layer)
     assert sizes(name, side, noise, width) == published
 
 
@@ -103,8 +110,8 @@ def test_a_pair_has_as_many_parameters_as_its_source(
     (name, side) for name, (taken, _, _) in SIDES.items() for side in taken
 ])  # fmt: skip
 def test_a_pair_fits_every_side_that_it_takes(name, side):
-    generate, discriminate = pair(name, (2, side, side), noise_dimension=5, width=2)
-    samples = generate(draw(2, 5))
+    generate, discriminate = pair(name, (2, side, side), noise_dimension=6, width=2)
+    samples = generate(draw(2, 6))
     assert samples.shape == (2, 2, side, side)
     assert discriminate(samples).shape == (2, 1)
 

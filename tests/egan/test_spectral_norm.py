@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+import egan
 from egan.engines import engines
 from egan.environment import settled
 from egan.evolution import evolve
+from egan.networks import Flat, make_pair
 from egan.recombination import Mating, recombine
 from populations.individual import Individual
 from populations.randomness import generator as keyed
@@ -150,6 +153,30 @@ def test_an_individual_without_an_average_samples_with_the_norms_that_it_was_jud
     (one,) = state.population
     world.sampler.load(one)
     torch.testing.assert_close(world.sampler.game.generator.buffers(), one.buffers, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "average"), [("sagan", 0.9), ("biggan", 0.0), ("biggan", 0.9)])
+def test_a_run_leaves_a_file_that_makes_its_samples(small, tmp_path, name, average):
+    records = {**small["records"], "features": "random", "final_samples": 16, "pictures": 1}
+    own = {
+        **small,
+        "records": records,
+        "networks": {"name": name, "width": 4},
+        "population": {"average": average},
+    }
+    run = egan.evolve("digits", config=own, generations=3, run=tmp_path / "r")
+    bare, _ = make_pair(run.config, (1, 8, 8))
+    path = egan.export(tmp_path / "r")
+    bare.load_state_dict(safetensors.torch.load_file(path))
+    noise = torch.randn(6, run.config.networks.noise_dimension, generator=keyed(0, 0, "noise"))
+    with torch.no_grad():
+        made = bare.eval()(noise)
+    torch.testing.assert_close(made, run.generator.generate(noise), rtol=0, atol=1e-6)
+    torch.testing.assert_close(made, egan.load(tmp_path / "r").generate(noise), rtol=0, atol=1e-6)
+    if average:
+        flat = Flat(bare)
+        found = largest(flat, *flat.state())
+        torch.testing.assert_close(found, torch.ones_like(found), rtol=0, atol=0.02)
 
 
 def test_norms_are_an_individuals_own(make):
