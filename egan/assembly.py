@@ -211,6 +211,7 @@ def make_plan(
         cases=judging.groups if selection.needs == "cases" else 0,
         strength=variation.strength,
         gradient_noise=variation.gradient_noise,
+        orthogonal=variation.orthogonal,
         adaptation=variation.adaptation,
         unrolled=variation.unrolled,
         environment_betas=(config.environment.beta1, config.environment.beta2),

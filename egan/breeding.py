@@ -12,7 +12,15 @@ import torch
 
 from egan.engines import Engine
 from egan.scene import INHERITED, Brood, Evidence, Member, Slopes
-from egan.variation import anew, heir, perturbed, pool_moments, settle_fitness, stepped
+from egan.variation import (
+    anew,
+    heir,
+    perturbed,
+    pool_moments,
+    regularised,
+    settle_fitness,
+    stepped,
+)
 from populations.individual import Individual
 from populations.selection import may_survive
 
@@ -149,7 +157,7 @@ def _moved(
         for each, chosen in zip(members, mutations, strict=True)
     ]
     differ = [each for each in members if each.losses]
-    found = iter(_accumulated(engine, differ) if differ else [])
+    found = map(regularised, differ, _accumulated(engine, differ) if differ else [])
     broods = []
     for each, chosen in zip(members, mutations, strict=True):
         slopes = next(found) if each.losses else Slopes([], {})

@@ -123,6 +123,9 @@ class Variation(Settings, group="variation"):
     gradient_noise: float = setting(0.0, low=0)
     """Gaussian noise on every gradient: its deviation over the root mean square of each layer's
     derivatives; siblings then step in directions of their own. 0: none."""
+    orthogonal: float = setting(0.0, low=0)
+    """Weight of the orthogonal regularisation of the generator, the penalty `orthogonal` on its
+    linear and convolutional layers, which joins every loss (BigGAN: 0.0001); 0: none."""
     adaptation: float = setting(0.0, low=0)
     """Self-adaptation: individuals carry a learning rate and betas of their own, which mutate
     log-normally with this deviation before a child's step. 0: they have none."""

@@ -147,10 +147,20 @@ def orthogonal(step: Step) -> Tensor:
     """
     total = step.real.new_zeros(())
     for each in step.matrices:
-        rows = each.flatten(1)
-        gram = rows @ rows.T
-        total = total + gram.sub(gram.diagonal().diag()).square().sum()
+        total = total + _alike(each.flatten(1)).square().sum()
     return total
+
+
+def orthogonal_slope(weight: Tensor) -> Tensor:
+    """The derivative by W, (outputs, ...), of its own part of `orthogonal`."""
+    rows = weight.flatten(1)
+    return (4 * _alike(rows) @ rows).view_as(weight)
+
+
+def _alike(rows: Tensor) -> Tensor:
+    """W W^T off the diagonal."""
+    gram = rows @ rows.T
+    return gram.sub(gram.diagonal().diag())
 
 
 def _slopes(logits: Tensor, samples: Tensor) -> Tensor:

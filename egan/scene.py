@@ -55,6 +55,7 @@ class Plan:
         landmarks: of the data, (k, *shape), near which behaviour is told; None: nobody reads it.
         strength: of perturbations, in units of each layer's root mean square.
         gradient_noise: on each gradient, in the same units of the gradient.
+        orthogonal: weight of the orthogonal regularisation of the generator; 0: there is none.
         adaptation: deviation of the logarithm by which individuals' own rates mutate; 0: they have
             none.
         unrolled: further steps of the discriminator after which losses see it; 0: as it is.
@@ -91,6 +92,7 @@ class Plan:
     landmarks: Tensor | None = None
     strength: float = 0.0
     gradient_noise: float = 0.0
+    orthogonal: float = 0.0
     adaptation: float = 0.0
     unrolled: int = 0
     environment_betas: tuple[float, float] = (0.0, 0.0)

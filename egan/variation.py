@@ -11,8 +11,9 @@ from torch import Tensor
 
 from egan.environment import settled
 from egan.optimizer import adam, fresh_moments
+from egan.penalties import orthogonal_slope
 from egan.perturbations import Perturbation, gradient_noise
-from egan.scene import INHERITED, Member, Plan
+from egan.scene import INHERITED, Member, Plan, Slopes
 from populations.individual import Fitness, Individual, Moments, finite_moments, soundness
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
@@ -45,6 +46,22 @@ def heir(member: Member, mutation: int) -> Individual:
         parent=parent.number,
         mutation=plan.names[mutation],
     )
+
+
+@torch.no_grad()
+def regularised(member: Member, slopes: Slopes) -> Slopes:
+    """Slopes with what the orthogonal regularisation adds to the gradient of every loss.
+
+    Brock et al. (2019), Eq. 3, on the generator's filters; see `penalties.orthogonal`.
+    """
+    network, weights = member.plan.game.generator, member.individual.weights
+    if not member.plan.orthogonal:
+        return slopes
+    common = torch.zeros_like(weights)
+    given, into = network.views(weights), network.views(common)
+    for each in network.filters():
+        into[id(each)].copy_(member.plan.orthogonal * orthogonal_slope(given[id(each)]))
+    return slopes._replace(gradients=[each + common for each in slopes.gradients])
 
 
 def stepped(

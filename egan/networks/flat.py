@@ -16,6 +16,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from populations.errors import UsageError
 
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+
 
 class Flat:
     """A network as a workplace: whoever computes with it loads weights and buffers first.
@@ -72,6 +74,16 @@ class Flat:
         """A vector like `vector` of what is shaped like each parameter; undoes `views`."""
         pairs = zip(pieces, self.parameters, strict=True)
         return torch.cat([_rolled(piece, each) for piece, each in pairs])
+
+    def filters(self) -> list[Tensor]:
+        """The trainable weights of linear and convolutional layers, before any spectral norm."""
+        found: list[Tensor] = []
+        for name, each in self.module.named_parameters():
+            owner = name.rpartition(".")[0].partition("parametrizations")[0].rstrip(".")
+            layer = self.module.get_submodule(owner)
+            if isinstance(layer, LAYERS) and each.dim() > 1 and each.requires_grad:
+                found.append(each)
+        return found
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the buffers, by name."""

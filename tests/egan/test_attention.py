@@ -309,3 +309,15 @@ def test_noise_of_fewer_dimensions_than_parts_is_refused():
         "the network biggan parts its noise into 6 for these images: networks.noise_dimension must "
         "be at least 6."
     )
+
+
+def test_filters_are_the_weights_of_layers_before_their_spectral_norm():
+    generate, _ = told()
+    flat = Flat(generate)
+    found = {id(each) for each in flat.filters()}
+    assert found == {id(raw(each)) for each in layers(generate, nn.Linear, nn.Conv2d)}
+    assert id(generate.embedding) not in found
+    legacy = nn.utils.spectral_norm(nn.Linear(3, 1))
+    plain = Flat(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), legacy))
+    assert [tuple(each.shape) for each in plain.filters()] == [(3, 2), (1, 3)]
+    assert len(Flat(nn.Linear(2, 3)).filters()) == 1

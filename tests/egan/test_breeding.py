@@ -72,6 +72,26 @@ def test_k_steps_a_generation_are_steps_on_fresh_noise_in_a_row(make):
     assert child.moments["inherited"]["step"] == 9
 
 
+@pytest.mark.parametrize("engine", engines)
+def test_orthogonal_regularisation_joins_the_gradient_of_every_loss(make, engine):
+    """The weights of linear layers, by autograd; at first Adam's mean is half of the gradient."""
+    settings = {"variation": {"mutations": ["heuristic", "minimax"], "orthogonal": 0.3}}
+    world, state = make(settings, {"execution": {"engine": engine}})
+    plain, _ = make({"variation": {"mutations": ["heuristic", "minimax"]}})
+    network = world.plan.game.generator
+    network.load(state.population[0].weights, {})
+    products = [each @ each.T for each in network.parameters if each.dim() > 1]
+    penalty = sum((each - each.diagonal().diag()).square().sum() for each in products)
+    expected = 0.3 * network.gradient(penalty)
+    assert len(products) == 3
+    for name in ("heuristic", "minimax"):
+        with_it, without = (
+            child_of(each, state, name).moments["inherited"]["mean"] for each in (world, plain)
+        )
+        torch.testing.assert_close(2 * (with_it - without), expected, rtol=1e-3, atol=1e-5)
+    assert expected.abs().max() > 0.1
+
+
 def test_one_step_is_the_plain_generation(make):
     ends = [
         run(make, 3, {"variation": {"mutations": ["heuristic", "minimax"], **steps}})[1][-1]
