@@ -90,8 +90,8 @@ def sample(arguments: Namespace) -> int:
     from egan.generator import exported
 
     directory, which = Directory(Path(arguments.run)), arguments.which
-    default = "samples.png" if arguments.view == "grid" else f"{arguments.view}.png"
-    out = output_file(arguments.get("out"), directory.path / default, (".png", ".npy", ".pt"))
+    default = directory.view("samples" if arguments.view == "grid" else arguments.view)
+    out = output_file(arguments.get("out"), default, (".png", ".npy", ".pt"))
     given = {name: arguments.get(name) for name in VIEWING if arguments.get(name) is not None}
     _positive("number", given.get("number", 1))
     _check_seed(arguments.seed)

@@ -61,11 +61,6 @@ class Directory:
         return self.path / "final.png"
 
     @property
-    def interpolation(self) -> Path:
-        """Paths between pairs of noises, as the final generator shows them."""
-        return self.path / "interpolation.png"
-
-    @property
     def scores(self) -> Path:
         """What the judges said of the final generator, and of others where they were asked."""
         return self.path / "scores.json"
@@ -87,6 +82,10 @@ class Directory:
             *others, last = map(repr, names)
             raise UsageError(f"which is {which!r}: it must be {', '.join(others)} or {last}.")
         return self.path / names[which]
+
+    def view(self, name: str) -> Path:
+        """The picture of a view of the final generator."""
+        return self.path / f"{name}.png"
 
     def frame(self, generation: int) -> Path:
         """The picture of a generation."""

@@ -32,7 +32,7 @@ from egan.pictures import (
     tiles,
 )
 from egan.scores import AUTO
-from egan.scores.features import nearest
+from egan.scores.features import WHOLE, nearest
 from populations.errors import UsageError
 from populations.registry import lookup
 
@@ -42,6 +42,9 @@ THRESHOLDS = {
 }
 """Of a sweep, by the distribution of the noise; the first leave it as it is."""
 PIXELS = 64  # a side to which small images are enlarged
+ROWS = 100  # of classes, more than which no run ends with
+LABEL = 8  # points of a label
+LETTERS = 24  # of a class's name
 
 
 class Shown(NamedTuple):
@@ -68,12 +71,14 @@ class View(NamedTuple):
         draw: writes it as a PNG.
         images: options of images, unless others are told.
         points: likewise of points.
+        suits: whether a run's generator, of these data, is shown so at its end.
     """
 
     make: Callable[..., Shown]
     draw: Callable[[Shown, Data, Path], None]
     images: Mapping[str, int]
     points: Mapping[str, int]
+    suits: Callable[[Generator, Data], bool] = lambda generator, data: True
 
     @property
     def reads_data(self) -> bool:
@@ -280,10 +285,19 @@ def _draw_sweep(shown: Shown, data: Data, path: Path) -> None:
     save(figure, path)
 
 
+def _draw_classes(shown: Shown, data: Data, path: Path) -> None:
+    """A sweep whose rows have the names of the classes, where the data know these."""
+    names = [
+        name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+        for name in getattr(data, "classes", ())[: len(shown.rows)]
+    ]
+    _draw_sweep(shown._replace(rows=names or shown.rows), data, path)
+
+
 def _draw_rows(shown: Shown, path: Path) -> None:
     """Rows of images, one dot of the PNG for each of their pixels."""
     pixels = tiles(shown.samples, PIXELS)
-    left, right, bottom = 8 + 6 * max(map(len, shown.rows)), 8, 8
+    left, right, bottom = 12 + max(map(_breadth, shown.rows)), 8, 8
     top = 40 if shown.columns else 26
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = new_figure(width / DOTS, height / DOTS, layout=None)
@@ -292,10 +306,19 @@ def _draw_rows(shown: Shown, path: Path) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_yticks(_middles(pixels.shape[0], len(shown.rows)), shown.rows)
     axes.set_xticks(_middles(pixels.shape[1], len(shown.columns)), shown.columns)
-    axes.tick_params(length=0, labelsize=8, labeltop=True, labelbottom=False)
+    axes.tick_params(length=0, labelsize=LABEL, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     figure.text(0.5, 1 - 5 / height, shown.title, ha="center", va="top", fontsize=10)
     save(figure, path)
+
+
+def _breadth(label: str) -> int:
+    """Of a label, in dots; hinting makes letters up to a tenth broader than their outlines."""
+    from matplotlib.textpath import TextPath
+
+    if not label.strip():  # no outlines at all
+        return 0
+    return math.ceil(1.1 * TextPath((0, 0), label, size=LABEL).get_extents().width * DOTS / 72)
 
 
 def _middles(length: int, count: int) -> list[float]:
@@ -304,12 +327,29 @@ def _middles(length: int, count: int) -> list[float]:
     return [pitch * (place + 0.5) - 1 for place in range(count)]
 
 
+def _are_images(generator: Generator, data: Data) -> bool:
+    return len(data.shape) == 3  # panels of points take a second
+
+
+def _has_classes(generator: Generator, data: Data) -> bool:
+    return isinstance(generator.game, Conditional) and generator.game.classes <= ROWS
+
+
+def _has_neighbours(generator: Generator, data: Data) -> bool:
+    """Whether there are images enough, and features of all of them are kept."""
+    if not isinstance(data, Table) or len(data.shape) != 3:
+        return False
+    return views["neighbours"].images["steps"] <= len(data.values) <= WHOLE
+
+
 views: dict[str, View] = {
     "grid": View(grid, _draw_grid, {"number": 64}, {"number": 64}),
     "interpolation": View(
         interpolation, _draw_paths, {"number": 8, "steps": 9}, {"number": 6, "steps": 65}
     ),
-    "truncation": View(truncation, _draw_sweep, {"number": 10}, {"number": 500}),
-    "classes": View(classes, _draw_sweep, {"number": 10}, {"number": 500}),
-    "neighbours": View(neighbours, _draw_paths, {"number": 8, "steps": 7}, {"number": 8}),
+    "truncation": View(truncation, _draw_sweep, {"number": 10}, {"number": 500}, _are_images),
+    "classes": View(classes, _draw_classes, {"number": 10}, {"number": 500}, _has_classes),
+    "neighbours": View(
+        neighbours, _draw_paths, {"number": 8, "steps": 7}, {"number": 8}, _has_neighbours
+    ),
 }

@@ -20,6 +20,8 @@ from egan.world import World
 from populations import checkpoint
 from populations.individual import Individual
 
+VIEWS = {name: view for name, view in views.items() if name != "grid"}  # which frames are
+
 
 class Recorder:
     """Writes what a run leaves behind, at the intervals that its configuration says."""
@@ -39,7 +41,8 @@ class Recorder:
             if int(frame.stem) > state.generation:
                 frame.unlink()
         if state.generation < self.until:
-            directory.interpolation.unlink(missing_ok=True)
+            for name in VIEWS:
+                directory.view(name).unlink(missing_ok=True)
         self.frame_every = max(1, world.config.horizon // self.records.pictures)
         self.score_every = min(self.records.score_every, world.config.horizon)
         self.log = Log(directory.log, state.generation)
@@ -70,7 +73,7 @@ class Recorder:
         if state.generation % self.frame_every == 0:
             self._draw(state)
         if state.generation == self.until:
-            self._draw_paths(state)
+            self._draw_views(state)
         if state.generation % self.records.checkpoint_every == 0:
             self.save(state)
 
@@ -110,8 +113,12 @@ class Recorder:
         draw(generator.sample, self.world.data, path, f"generation {state.generation:,}")
         self.board.picture(path, state.generation, "samples")
 
-    def _draw_paths(self, state: State) -> None:
-        view, path, data = views["interpolation"], self.directory.interpolation, self.world.data
-        generator = self.generator.load(state.population[0])
-        view.draw(show(view, generator, data.shape, 0, {}), data, path)
-        self.board.picture(path, state.generation, "interpolation")
+    def _draw_views(self, state: State) -> None:
+        generator, data = self.generator.load(state.population[0]), self.world.data
+        for name, view in VIEWS.items():
+            if view.suits(generator, data):
+                known = {"data": data, "features": self.records.features}
+                options = known if view.reads_data else {}
+                path = self.directory.view(name)
+                view.draw(show(view, generator, data.shape, 0, options), data, path)
+                self.board.picture(path, state.generation, name)

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from egan.cache import cached
+from egan.cache import cached, mapped
 from egan.data import Table, scaled
 from egan.scores.classifiers import CHUNK, Judge, Sight, digest_of, judge_for
 from populations.errors import UsageError
@@ -33,8 +34,9 @@ AUTO = "auto"
 WEIGHTS = "EGAN_INCEPTION"  # the variable that names the file of Inception's weights
 WIDTHS = (32, 64, 128)  # maps of the random network
 STATISTICS = 50_000  # images of the data whose mean and covariance stand for all, as published
+WHOLE = 100_000  # images of the data up to which the features of all are kept
 PROBES = 8  # images of noise by which a network is told from others
-KEPT = 10_000  # of them whose features are kept: neighbours are looked for among these
+KEPT = 10_000  # of them whose features are kept with these
 
 
 class FeatureNetwork(NamedTuple):
@@ -230,9 +232,32 @@ def _looked(samples: Tensor, network: FeatureNetwork) -> Sight:
 @functools.lru_cache(maxsize=2)
 def reference_of(table: Table, network: FeatureNetwork) -> Reference:
     """What a network makes of the data, from the cache, where it is tied to both."""
-    name = hashlib.sha256(f"{digest_of(table)} {network.digest}".encode()).hexdigest()
-    found = cached(f"reference-{name[:32]}", functools.partial(_made, table, network))
+    name = f"reference-{_tied(table, network)}"
+    found = cached(name, functools.partial(_made, table, network))
     return Reference(int(found["size"]), found["mean"], found["covariance"], found["features"])
+
+
+@functools.lru_cache(maxsize=2)
+def features_of(table: Table, network: FeatureNetwork) -> Tensor:
+    """The features of all images of the data, (images, dimensions), from the cache likewise.
+
+    They lie on the disk, from which they are read when used.
+    """
+    dimensions = look(table.values[:1], network).features.shape[1]
+    size = torch.float32.itemsize * dimensions
+
+    def fill(rows: np.ndarray) -> None:
+        _announce(len(rows), table, network)
+        for first in range(0, len(rows), KEPT):
+            found = look(table.values[first : first + KEPT], network).features.float()
+            rows[first : first + KEPT] = found.contiguous().numpy().view(np.uint8)
+
+    found = mapped(f"features-{_tied(table, network)}", (len(table.values), size), fill)
+    return found.view(torch.float32)
+
+
+def _tied(table: Table, network: FeatureNetwork) -> str:
+    return hashlib.sha256(f"{digest_of(table)} {network.digest}".encode()).hexdigest()[:32]
 
 
 def nearest(samples: Tensor, table: Table, count: int, name: Any = AUTO) -> tuple[Tensor, Tensor]:
@@ -250,10 +275,9 @@ def nearest(samples: Tensor, table: Table, count: int, name: Any = AUTO) -> tupl
     network = network_of(table, name)
     own = look(samples, network).features.double()
     best = own.new_full((len(own), 0), 0), torch.zeros(len(own), 0, dtype=torch.long)
-    for first in range(0, len(table.values), KEPT):
-        features = look(table.values[first : first + KEPT], network).features.double()
-        places = torch.arange(first, first + len(features)).expand(len(own), -1)
-        distances = torch.cat([best[0], torch.cdist(own, features)], dim=1)
+    for number, part in enumerate(features_of(table, network).split(KEPT)):
+        places = torch.arange(number * KEPT, number * KEPT + len(part)).expand(len(own), -1)
+        distances = torch.cat([best[0], torch.cdist(own, part.double())], dim=1)
         kept = distances.topk(min(count, distances.shape[1]), largest=False)
         best = kept.values, torch.cat([best[1], places], dim=1).gather(1, kept.indices)
     return best[1], best[0]
@@ -261,12 +285,12 @@ def nearest(samples: Tensor, table: Table, count: int, name: Any = AUTO) -> tupl
 
 def _made(table: Table, network: FeatureNetwork) -> dict[str, Tensor]:
     order = torch.randperm(len(table.values), generator=keyed(0, 0, "features"))[:STATISTICS]
-    if len(order) > KEPT:
-        LOGGER.warning(
-            f"What the {network.name} features of {table.name} are is computed, once on this "
-            "machine."
-        )
-    features = torch.cat([look(table.values[part], network).features for part in order.split(KEPT)])
+    if len(table.values) <= WHOLE:  # whoever looks for neighbours reads them all
+        features = features_of(table, network)[order]
+    else:
+        _announce(len(order), table, network)
+        parts = [look(table.values[part], network).features for part in order.split(KEPT)]
+        features = torch.cat(parts)
     exact = features.double()
     return {
         "size": torch.tensor(len(order)),
@@ -274,6 +298,14 @@ def _made(table: Table, network: FeatureNetwork) -> dict[str, Tensor]:
         "covariance": exact.T.cov() if len(order) > 1 else exact.new_zeros((exact.shape[1],) * 2),
         "features": features[:KEPT].clone(),
     }
+
+
+def _announce(count: int, table: Table, network: FeatureNetwork) -> None:
+    if count > KEPT:
+        LOGGER.warning(
+            f"What the {network.name} features of {table.name} are is computed, once on this "
+            "machine."
+        )
 
 
 def _halved() -> nn.Module:

@@ -11,7 +11,7 @@ from torch import nn
 import egan
 from egan.data import Table, make_data
 from egan.scores import applicable, classifiers, evaluate, features, floors, named, scores
-from egan.scores.features import look, network_of, reference_of
+from egan.scores.features import features_of, look, nearest, network_of, reference_of
 from populations.errors import UsageError
 from populations.randomness import generator, seeded
 
@@ -21,7 +21,9 @@ def own(tmp_path, monkeypatch):
     """A cache of its own, nothing remembered, and quick training."""
     monkeypatch.setenv("EGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(classifiers, "LEAST", 2_000)
-    remembered = (classifiers.judge_for, features._usual, features._network_of, reference_of)
+    remembered = (
+        classifiers.judge_for, features._usual, features._network_of, reference_of, features_of,
+    )  # fmt: skip
     for each in remembered:
         each.cache_clear()
     yield tmp_path / "cache"
@@ -147,6 +149,43 @@ def test_of_many_images_a_part_stands_for_all(monkeypatch):
     assert (found.size, len(found.features)) == (50, 20)
     rows = {tuple(row) for row in look(data.values, network_of(data)).features.tolist()}
     assert all(any(torch.allclose(torch.tensor(r), f) for r in rows) for f in found.features[:3])
+
+
+class Counting(nn.Module):
+    """A feature network that knows how many images it has seen."""
+
+    seen = 0
+
+    def forward(self, samples):
+        Counting.seen += len(samples)
+        return samples.flatten(1)[:, :5]
+
+
+def test_images_are_looked_at_once_for_statistics_and_neighbours_alike(own, monkeypatch):
+    data, name = images(labelled=False), Counting()
+    network = network_of(data, name)
+    Counting.seen = 0
+    reference_of(data, network)
+    assert 120 <= Counting.seen <= 121  # one more tells how many dimensions there are
+    found = nearest(data.values[7:8], data, 3, name)
+    features_of.cache_clear()  # as in another process
+    before = Counting.seen
+    again = nearest(data.values[7:8].clone(), data, 3, name)
+    assert Counting.seen - before == 2
+    assert found[0].tolist() == again[0].tolist()
+    assert found[0][0, 0] == 7
+    assert torch.equal(features_of(data, network), look(data.values, network).features)
+    assert len(list(own.glob("features-*.npy"))) == 1
+    monkeypatch.setattr(features, "WHOLE", 100)
+    reference_of(images(labelled=False, index=1), network)
+    assert len(list(own.glob("features-*.npy"))) == 1  # of so many they would fill the disk
+
+
+def test_other_images_and_other_networks_have_other_neighbours():
+    data, others = images(labelled=False), images(labelled=False, index=1)
+    for table, name in ((data, Scaled(1.0)), (others, Scaled(1.0)), (data, Scaled(-3.0))):
+        network = network_of(table, name)
+        assert torch.equal(features_of(table, network), look(table.values, network).features)
 
 
 class Mean(nn.Module):

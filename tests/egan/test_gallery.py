@@ -150,13 +150,14 @@ def flat_images(rows, columns, channels, side):
 def test_rows_of_images_are_drawn_pixel_by_pixel(tmp_path, channels, side):
     samples = flat_images(2, 3, channels, side)
     data = Table("own", torch.zeros(2, channels, side, side))
-    shown = Shown(samples, "a title", ["one", "another"], ["0", "0.5", "1"])
+    shown = Shown(samples, "a title", ["one", "ANOTHER WIDE ONE"], ["0", "0.5", "1"])
     views["interpolation"].draw(shown, data, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     cell = side * max(1, PIXELS // side)
-    top, left = 40, 8 + 6 * len("another")
+    top, left = 40, pixels.shape[1] - (3 * cell + 2 + 8)
     assert pixels.shape == (2 * cell + 1 + top + 8, 3 * cell + 2 + left + 8, 3)
+    assert 100 < left < 170
     for row in range(2):
         for column in range(3):
             y, x = top + row * (cell + 1), left + column * (cell + 1)
@@ -278,6 +279,26 @@ def test_a_row_for_each_class_shows_the_same_noises(told, capsys):
         assert torch.equal(found.samples[label], source.generate(noise))
     with pytest.raises(UsageError, match="the view classes needs a generator of a conditional"):
         seen("classes", generator(), number=2)
+
+
+def test_rows_have_the_names_of_the_classes_and_long_ones_are_cut(tmp_path):
+    shown = Shown(flat_images(2, 3, 1, 8), "t", ["class 0", "class 1"])
+    widths = []
+    for names in ((), ("class 0", "class 1", "of no row" * 9), ("x" * 90, ""), (" ", " ")):
+        data = Table("own", torch.zeros(2, 1, 8, 8), torch.arange(2), classes=names)
+        views["classes"].draw(shown, data, tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as image:
+            widths.append(image.width)
+    plain, same, long, blank = widths
+    assert plain == same
+    assert blank < plain < long < plain + 6 * 24 + 20
+
+
+def test_a_run_of_very_many_classes_does_not_end_with_all_of_them(told):
+    source = egan.load(told)
+    assert views["classes"].suits(source, make_data("digits"))
+    source.game.classes = 101
+    assert not views["classes"].suits(source, make_data("digits"))
 
 
 def test_all_samples_are_of_the_class_that_is_asked_for(told, tmp_path, capsys):

@@ -326,11 +326,47 @@ def test_a_run_leaves_pictures_and_an_animation(small, tmp_path, data):
     with Image.open(tmp_path / "final.png") as image:
         assert min(image.size) > 300
         assert len(image.convert("RGB").getcolors(maxcolors=1 << 20)) > 20
-    drawn = (tmp_path / "interpolation.png").read_bytes()
-    assert main(["sample", str(tmp_path), "--view", "interpolation"]) == 0
-    assert (tmp_path / "interpolation.png").read_bytes() == drawn
     with Image.open(tmp_path / "evolution.gif") as animation:
         assert animation.n_frames == len(frames)
+
+
+CLASSES = {"game": "conditional", "networks": {"width": 16}}
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "shown"),
+    [
+        ("ring", {}, {"interpolation"}),
+        ("digits", {}, {"interpolation", "truncation", "neighbours"}),
+        ("digits", CLASSES, {"interpolation", "truncation", "neighbours", "classes"}),
+    ],
+)
+def test_a_run_ends_with_the_views_that_suit_it_as_they_can_be_asked_for(
+    small, tmp_path, data, more, shown
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_in(Directory(tmp_path), {**small, "data": data, **more})
+    pictures = {path.stem: path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert set(pictures) == {"final", *shown}
+    events = EventAccumulator(str(tmp_path), {"images": 0}).Reload()
+    assert set(events.Tags()["images"]) == {"samples", *shown}
+    for name in shown:
+        assert [event.step for event in events.Images(name)] == [12]
+        assert main(["sample", str(tmp_path), "--view", name]) == 0
+        assert (tmp_path / f"{name}.png").read_bytes() == pictures[name]
+
+
+def test_neighbours_are_not_looked_for_where_there_are_too_few_or_too_many(
+    small, tmp_path, monkeypatch
+):
+    few = torch.rand(6, 1, 4, 4)
+    egan.evolve(few, config=small, generations=1, run=tmp_path / "few")
+    monkeypatch.setattr("egan.gallery.WHOLE", 1_000)
+    egan.evolve("digits", config=small, generations=1, run=tmp_path / "many")
+    for run in ("few", "many"):
+        assert (tmp_path / run / "truncation.png").is_file()
+        assert not (tmp_path / run / "neighbours.png").exists()
 
 
 def test_all_pictures_of_a_run_are_of_the_same_noise(small, tmp_path, monkeypatch):
@@ -352,11 +388,12 @@ def test_all_pictures_of_a_run_are_of_the_same_noise(small, tmp_path, monkeypatc
 def test_the_last_picture_is_that_of_the_whole_run(small, tmp_path):
     directory = Directory(tmp_path)
     run_in(directory, {**small, "generations": 6})
-    short = directory.interpolation.read_bytes()
+    path = directory.view("interpolation")
+    short = path.read_bytes()
     run_in(directory, {"generations": 9}, on_generation=lambda state, row: state.generation >= 8)
-    assert not directory.interpolation.exists()  # it was that of the shorter run
+    assert not path.exists()  # it was that of the shorter run
     run_in(directory, {})
-    assert directory.interpolation.read_bytes() != short
+    assert path.read_bytes() != short
 
 
 @pytest.mark.parametrize("signals", [signal.SIGINT, signal.SIGTERM])
