@@ -40,7 +40,7 @@ setup(
     extras_require={
         "dask": ["dask>=2025.1", "distributed>=2025.1"],
         "images": ["datasets>=3", "onnx>=1.17", "onnxscript>=0.3", "pyarrow>=15"],
-        "inception": ["torch-fidelity>=0.3"],
+        "inception": ["torch-fidelity>=0.3", "torchvision"],
         "report": ["plotly>=6", "jinja2>=3.1"],
         "test": [
             "pytest>=8",

@@ -55,8 +55,11 @@ class Run:
 
     def score(self, count: int = 10_000) -> dict[str, float]:
         """Every score that can judge the data, of `count` samples."""
-        features = self.config.records.features
-        return evaluate(self.sample(count), self.world.data, features=features)
+        records = self.config.records
+        return evaluate(
+            self.sample(count), self.world.data, features=records.features,
+            distance=records.distance,
+        )  # fmt: skip
 
     def mixture(self) -> Generator:
         """A mixture of the last population and the generators kept along the way, fitted to cover.

@@ -214,7 +214,7 @@ def _export_parser() -> Parser:
 def _score_parser() -> Parser:
     parser = Parser(
         description="Judge a run's generator beside real data.",
-        usage="egan score RUN [-n NUMBER] [--which final|best|refuge|mixture]",
+        usage="egan score RUN [-n NUMBER] [--which final|best|refuge|mixture] [--distance lpips]",
     )
     parser.add_argument("run", help="Directory of the run.")
     parser.add_argument(
@@ -224,6 +224,12 @@ def _score_parser() -> Parser:
         help="Samples; default: as many as at the run's end (records.final_samples).",
     )
     parser.add_argument("--which", type=str, default="final", help=WHICH)
+    parser.add_argument(
+        "--distance",
+        type=str | None,
+        help="Distance of pairs of images by which their diversity is judged too (`egan list`); "
+        "default: the run's (records.distance).",
+    )
     return parser
 
 

@@ -17,7 +17,7 @@ from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
 from egan.recombination import crossovers
-from egan.scores import feature_networks, scores
+from egan.scores import distances, feature_networks, scores
 from egan.study.arms import arms
 from egan.study.protocols import protocols
 from populations.choice import choices
@@ -40,6 +40,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "games": games,
         "data sets": data_sets,
         "feature networks": feature_networks,
+        "distances": distances,
         "executors": executors,
     }
     lines = {

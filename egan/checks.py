@@ -42,7 +42,7 @@ WASSERSTEIN = "wasserstein"
 def check_judge(config: Config, data: Data) -> None:
     """Whether the score that chooses the best generator can judge the data."""
     judge = config.records.judge
-    names = applicable(data, config.records.features)
+    names = applicable(data, config.records.features, config.records.distance)
     if lookup("score", judge.partition("/")[0], scores) and not named(judge, names):
         raise UsageError(
             f"the score {judge!r} cannot judge {data.name}: records.judge must be one of "

@@ -153,7 +153,8 @@ def score(arguments: Namespace) -> int:
     config = directory.load_config()
     data = make_data(config.data, config.data_options)
     count = number or config.records.final_samples
-    found = judge({arguments.which: generator}, data, count, config.records.features)
+    distance = arguments.get("distance") or config.records.distance
+    found = judge({arguments.which: generator}, data, count, config.records.features, distance)
     record_scores(directory, found, data, count)
     print(table(found[arguments.which]))
     print(grounds(data, count, config.records.features))

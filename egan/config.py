@@ -267,6 +267,9 @@ class Records(Settings, group="records"):
     """The feature network by which images are judged (`egan list`), or `package.module:attribute`,
     a module from images to features; `auto`: the classifier of the data, trained once, where they
     have labels that it learns, else one of random weights."""
+    distance: str | None = None
+    """Distance of pairs of images by which their diversity is judged too (`egan list`), such as
+    `lpips`, or `package.module:attribute`, a function of two batches of images; default: none."""
     pictures: int = setting(40, low=1)
     """Pictures in the animation of a run, spread evenly over its generations."""
     tensorboard_every: int = setting(10, low=1)

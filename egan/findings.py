@@ -31,7 +31,11 @@ UNITS = {
 
 
 def judge(
-    generators: Mapping[str, Generator], data: Data, count: int, features: str
+    generators: Mapping[str, Generator],
+    data: Data,
+    count: int,
+    features: str,
+    distance: str | None,
 ) -> dict[str, Verdict]:
     """Each score of `count` samples of each generator, and what as many real samples score.
 
@@ -40,8 +44,9 @@ def judge(
         data: what samples should look like.
         count: of samples.
         features: the feature network by which images are judged.
+        distance: by which their diversity is judged too.
     """
-    real = floors(data, count, features)
+    real = floors(data, count, features, distance)
     return {
         which: {
             name: {"score": score, "real": real[name]}

@@ -29,7 +29,7 @@ class Recorder:
     def __init__(self, world: World, directory: Directory, state: State, best: Best | None) -> None:
         self.world, self.directory, self.best = world, directory, best
         self.records = world.config.records
-        self.names = applicable(world.data, self.records.features)
+        self.names = applicable(world.data, self.records.features, self.records.distance)
         self.judge = named(self.records.judge, self.names) or self.records.judge
         self.until = world.config.generations
         begun = bool(checkpoint.all_in(directory.checkpoints))

@@ -223,8 +223,9 @@ def _finish(state: State, world: World, directory: Directory) -> None:
         generators["mixture"], members = fit_mixture(state, world)
         module = generators["mixture"].module
         export(directory, "mixture", module, state.generation, world.data.shape, members)
-    count = world.config.records.final_samples
-    found = judge(generators, world.data, count, world.config.records.features)
+    records = world.config.records
+    count = records.final_samples
+    found = judge(generators, world.data, count, records.features, records.distance)
     record_scores(directory, found, world.data, count)
 
 

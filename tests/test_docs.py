@@ -17,7 +17,7 @@ from egan.data import Table, data_sets, stacked
 from egan.losses import mutations, objectives
 from egan.networks import conditions, networks
 from egan.presets import configure
-from egan.scores import feature_networks, scores
+from egan.scores import distances, feature_networks, scores
 from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +135,7 @@ def test_every_judge_and_condition_is_on_the_images_page():
     told = {"real", "mixture", "modes", "labels"}  # in the README
     names = [name for name, score in scores.items() if score.needs not in told]
     assert all(f"`{each}`" in IMAGES for each in (*names, *conditions, *feature_networks))
+    assert all(f"--records.distance {each}" in IMAGES for each in distances)
 
 
 NETWORKS = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")

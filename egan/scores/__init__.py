@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from egan.data import Data, Mixture, Stacked, Table
-from egan.scores import classes, distributions, manifolds, modes
+from egan.scores import classes, distributions, manifolds, modes, perceptual
 from egan.scores.distances import energy_distance
 from egan.scores.features import (
     AUTO,
@@ -21,6 +21,8 @@ from egan.scores.features import (
     network_of,
     reference_of,
 )
+from egan.scores.perceptual import distance_of, distances
+from populations.errors import UsageError
 from populations.randomness import generator as keyed
 from populations.registry import spell
 
@@ -36,13 +38,16 @@ class Score(NamedTuple):
         function: of samples and what `needs` says.
         needs: "real" samples of the same number, the "mixture", known "modes" (of a mixture, or of
             stacked images), "labels" (of a table, or of what is stacked); "nothing" but images
-            large enough; or the "features" of images, or "logits" too, in the place of samples, and
-            those of the data, or of data with samples that are "unseen".
+            large enough; a distance of "pairs" of these; or the "features" of images, or "logits"
+            too, in the place of samples, and those of the data, or of data with samples that are
+            "unseen".
         better: whether "higher" or "lower" values are better, or those near the 1 of "real" data.
     """
 
     function: Callable[..., float]
-    needs: Literal["real", "mixture", "modes", "labels", "nothing", "features", "logits", "unseen"]
+    needs: Literal[
+        "real", "mixture", "modes", "labels", "nothing", "pairs", "features", "logits", "unseen"
+    ]
     better: Literal["higher", "lower", "real"]
 
     def merit(self, score: float) -> float:
@@ -74,32 +79,35 @@ scores: dict[str, Score] = {
     "coverage": Score(manifolds.coverage, "features", "higher"),
     "authenticity": Score(manifolds.authenticity, "unseen", "higher"),
     "ms-ssim": Score(distributions.ms_ssim, "nothing", "lower"),
+    "perceptual-diversity": Score(perceptual.perceptual_diversity, "pairs", "higher"),
 }
 
 __all__ = [
-    "AUTO", "Score", "accuracy", "applicable", "energy_distance", "evaluate", "feature_networks",
-    "floors", "full_cover", "look_samples_of", "named", "note", "primary_of", "reference",
-    "samples_of", "score_of", "scores",
+    "AUTO", "Score", "accuracy", "applicable", "distances", "energy_distance", "evaluate",
+    "feature_networks", "floors", "full_cover", "look_samples_of", "named", "note", "primary_of",
+    "reference", "samples_of", "score_of", "scores",
 ]  # fmt: skip
 
 
 def score_of(name: str) -> Score:
-    """The score of a name, which that of a feature network may follow: `precision/classifier`."""
+    """The score of a name, which may go on with that of what sees images: `precision/random`."""
     return scores[name.partition("/")[0]]
 
 
-def applicable(data: Data, features: Any = AUTO) -> list[str]:
+def applicable(data: Data, features: Any = AUTO, distance: Any = None) -> list[str]:
     """The names of the scores that can judge these data.
 
     Args:
         data: to be judged.
         features: the feature network that sees images; see `features.network_of`.
+        distance: by which the diversity of images is judged too; see `perceptual.distance_of`.
 
     Raises:
-        UsageError: there is no such network.
+        UsageError: there is no such network or distance, or the data are no images for it.
     """
     kinds = _kinds(data, features)
     names = [name for name, score in scores.items() if score.needs in kinds]
+    names += [] if distance is None else _by_pairs(data, distance)
     if not isinstance(data, Table) or not _is_image(data):
         return names
     network = network_of(data, features)
@@ -108,6 +116,16 @@ def applicable(data: Data, features: Any = AUTO) -> list[str]:
     kinds |= {"unseen"} if data.unseen else set()
     seen = [name for name, score in scores.items() if score.needs in kinds]
     return [*names, *names_of(seen, network)]
+
+
+def _by_pairs(data: Data, distance: Any) -> list[str]:
+    if not _is_image(data):
+        raise UsageError(
+            f"the distance {spell(distance)!r} compares images, and {data.name} are none: use no "
+            "records.distance."
+        )
+    distance_of(distance)
+    return [f"{name}/{spell(distance)}" for name, each in scores.items() if each.needs == "pairs"]
 
 
 def _kinds(data: Data, features: Any) -> set[str]:
@@ -188,39 +206,49 @@ def evaluate(
     names: Sequence[str] | None = None,
     real: Tensor | None = None,
     features: Any = AUTO,
+    distance: Any = None,
 ) -> dict[str, float]:
     """Every score of samples that can judge these data.
 
     Args:
         samples: (n, *shape), float32, on the CPU.
         data: what they should look like.
-        names: which scores, as `applicable` names them, or without the feature network; default:
-            all that apply.
+        names: which scores, as `applicable` names them, or without what sees images; default: all
+            that apply.
         real: real samples; default: as many as there are samples.
         features: the feature network, where a name tells none.
+        distance: of pairs of images, likewise.
 
     Raises:
-        UsageError: there is no such network, or it cannot see these data.
+        UsageError: there is no such network or distance, or it cannot see these data.
     """
-    names = applicable(data, features) if names is None else names
+    names = applicable(data, features, distance) if names is None else names
     if not bool(torch.isfinite(samples).all()):
         return dict.fromkeys(names, float("nan"))
     real = reference(data, len(samples)) if real is None else real
-    return {name: _value(name, samples, data, real, features) for name in names}
+    return {name: _value(name, samples, data, real, features, distance) for name in names}
 
 
-def _value(name: str, samples: Tensor, data: Any, real: Tensor, features: Any) -> float:
-    score, network = score_of(name), name.partition("/")[2]
+def _value(
+    name: str, samples: Tensor, data: Any, real: Tensor, features: Any, distance: Any
+) -> float:
+    score, by = score_of(name), name.partition("/")[2]
     if score.needs in ("features", "logits", "unseen"):
-        own = network if network and network != spell(features) else features
-        sees = network_of(data, own)
+        sees = network_of(data, _meant(by, features))
         return score.function(look(samples, sees), reference_of(data, sees))
+    if score.needs == "pairs":
+        return score.function(samples, distance_of(_meant(by, distance)))
     if score.needs == "nothing":
         return score.function(samples)
     return score.function(samples, real if score.needs == "real" else data)
 
 
-def floors(data: Data, count: int, features: Any = AUTO) -> dict[str, float]:
+def _meant(told: str, given: Any) -> Any:
+    """What sees images: as a score's name tells, unless that is what was given."""
+    return told if told and told != spell(given) else given
+
+
+def floors(data: Data, count: int, features: Any = AUTO, distance: Any = None) -> dict[str, float]:
     """What real data score at that number of samples: the floor or ceiling beside each score.
 
     They are the unseen ones where the data come with such.
@@ -229,7 +257,7 @@ def floors(data: Data, count: int, features: Any = AUTO) -> dict[str, float]:
     rows = [
         evaluate(
             reference(fresh, count, 2 * draw + 1), data, real=reference(data, count, 2 * draw),
-            features=features,
+            features=features, distance=distance,
         )
         for draw in range(FLOOR_DRAWS)
     ]  # fmt: skip

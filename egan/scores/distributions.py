@@ -24,7 +24,7 @@ WORST = 1e6  # a Frechet distance that no network's features reach
 PARTS, PART = 100, 1_000  # of the kernel distance, as published
 SPLITS = 10  # of the Inception score, as published
 RAREST = -700.0  # logarithm of a probability that float64 still tells from 0
-PAIRS = 1_000  # whose similarity is averaged
+PAIRS = 1_000  # whose similarity, or distance, is averaged
 KERNEL, SIGMA = 11, 1.5  # of structural similarity, as published
 SHARES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of its scales, as published
 
@@ -114,14 +114,19 @@ def ms_ssim(samples: Tensor) -> float:
         multiscale_structural_similarity_index_measure as similarity,
     )
 
-    count = 2 * min(PAIRS, len(samples) // 2)
-    left, right = samples[:count:2], samples[1:count:2]
+    left, right = pairs(samples)
     shares = SHARES[: scales(samples.shape[2:])]
     found = similarity(
         left, right, kernel_size=KERNEL, sigma=SIGMA, data_range=(-1.0, 1.0),
         betas=tuple(each / sum(shares) for each in shares), normalize="relu",
     )  # fmt: skip
     return float(found)
+
+
+def pairs(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Neighbours in the order drawn, up to 1,000."""
+    count = 2 * min(PAIRS, len(samples) // 2)
+    return samples[:count:2], samples[1:count:2]
 
 
 def scales(sides: tuple[int, ...]) -> int:

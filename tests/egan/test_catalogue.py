@@ -12,7 +12,7 @@ from egan.penalties import penalties
 from egan.perturbations import perturbations
 from egan.presets import presets
 from egan.recombination import crossovers
-from egan.scores import scores
+from egan.scores import distances, scores
 from populations.choice import choices
 from populations.executors import executors
 from populations.selection import selections
@@ -29,6 +29,7 @@ REGISTRIES = {
     "augmentations": augmentations,
     "games": games,
     "data sets": data_sets,
+    "distances": distances,
     "executors": executors,
     "selections": selections,
     "crossovers": crossovers,
