@@ -37,7 +37,6 @@ _IMAGES: dict[str, Any] = {
     "networks": {"name": "convolutional", "noise_dimension": 32},
     "variation": {"batch": 32, "lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
     "fitness": {"samples": 16},
-    "execution": {"threads": 2},
     "records": {"judge": "frechet-distance", "score_every": 500, "final_samples": 5_000},
     "environment": {
         "batch": 32,
@@ -47,6 +46,7 @@ _IMAGES: dict[str, Any] = {
         "penalties": {"r1": 1.0, "r2": 1.0},
     },
 }
+_PICTURES = merge(_IMAGES, {"execution": {"threads": 2}})  # 1.4 times as fast as one from 28x28 on
 # As many samples as published for a thousand modes, and a tenth of them in the course of a run.
 _STACKED = {
     "score_samples": 2_600, "final_samples": 26_000, "score_every": 1_000,
@@ -56,8 +56,8 @@ _TAILORED: dict[str, dict[str, Any]] = {
     "grid": {"generations": 12_000},
     "random": {"generations": 12_000},
     "digits": _IMAGES,
-    "mnist": merge(_IMAGES, {"generations": 5_500}),
-    **dict.fromkeys(("cifar10", "folder", "hub"), _IMAGES),
+    "mnist": merge(_PICTURES, {"generations": 2_500, "networks": {"name": "dcgan", "width": 16}}),
+    **dict.fromkeys(("cifar10", "folder", "hub"), _PICTURES),
     **{
         name: merge(_IMAGES, {"networks": {"noise_dimension": 64}, "records": _STACKED})
         for name in ("stacked-digits", "stacked-mnist", "stacked-mnist-veegan")
