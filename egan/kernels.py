@@ -106,7 +106,7 @@ class Compiled:
     ) -> Any:
         """See `run`."""
         shape, inputs = taken_apart((states, tuple(tensors)))
-        key = game.precision, *_key(kernel, fixed, states, inputs)
+        key = *_key(kernel, fixed, states, inputs), game.precision
         if key not in self.traced:
             self.traced[key] = traced(game, kernel, fixed, shape, inputs)
         graph, skeleton, _ = self.traced[key]

@@ -124,7 +124,9 @@ def test_every_operator_is_on_the_operators_page():
 IMAGES = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", re.findall(r"^egan (evolve[^#\n]*)", IMAGES, re.MULTILINE))
+@pytest.mark.parametrize(
+    "command", re.findall(r"^egan (evolve[^#\n]*)", IMAGES.replace("\\\n", ""), re.MULTILINE)
+)
 def test_commands_of_the_images_page_name_what_exists(command):
     config = configure(given_settings(parse(shlex.split(command))[1]))
     options = inspect.signature(data_sets[config.data]).parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Unconditional:
     discriminator: Flat
     noise: str
     noise_dimension: int
-    precision: torch.dtype = torch.float32
+    precision: torch.dtype = field(default=torch.float32, kw_only=True)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""
