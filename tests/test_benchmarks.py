@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import egan.diagnostics
-from benchmarks import catalogue, collapse, diagnostics, generation_cost, operators
+from benchmarks import catalogue, collapse, diagnostics, generation_cost, operators, throughput
 from benchmarks.generation_cost import Case, measure, summary
 from benchmarks.generation_cost import plain as alternating
 from benchmarks.presets import read
@@ -93,6 +93,29 @@ def test_cases_have_names_of_their_own():
     names = [case.name for case in generation_cost.CASES]
     assert len(set(names)) == len(names)
     assert {"conv64_mu1", "conv64_bn_mu1", "conv128_mu16", "released", "default_preset"} <= {*names}
+
+
+@pytest.mark.parametrize(("case", "judged", "made"), [
+    ("batch 64, 64 judged", 8, 8 + 3 * 8), ("as released", 24, 8 + 3 * 24),
+    ("one loss, batch 64", 8, 8 + 8),
+])  # fmt: skip
+@pytest.mark.parametrize("way", ["float32", "float32, compiled"])
+def test_throughput_counts_what_it_times(monkeypatch, case, judged, made, way):
+    monkeypatch.setattr(throughput, "WARM", 1)
+    monkeypatch.setattr(throughput, "matrix_rate", lambda device, precision: 1e12)
+    small = {"networks": {"width": 4}, "variation": {"batch": 8}, "environment": {"batch": 8},
+             "fitness": {"samples": judged}}  # fmt: skip
+    found = throughput.measure(case, way, "cpu", 0.5, small)
+    rate = found["generations_per_second"]
+    assert found["images_per_second"] == pytest.approx(rate * made)
+    assert found["share"] == pytest.approx(rate * found["flops"] / 1e12)
+    assert 0 < found["share"] < 1
+    assert found["device"] == "CPU, threads: 1"
+    assert throughput.table([found]).count("\n") == 2
+
+
+def test_the_rate_of_matrix_products_is_of_this_device():
+    assert 1e8 < throughput.matrix_rate(torch.device("cpu"), torch.float32) < 1e14
 
 
 def row(arm, data, seed, distance, flops=100):
