@@ -68,7 +68,8 @@ def in_folder(folder: Path, columns: Columns) -> Splits:
         UsageError: there is no such folder, no picture in it, or a file cannot be read.
     """
     if not folder.is_dir():
-        raise UsageError(f"the folder {folder} does not exist.")
+        fault = "is a file: name the folder that it is in" if folder.exists() else "does not exist"
+        raise UsageError(f"the folder {folder} {fault}.")
     for place in (folder, folder / "data"):
         if found := _parquet_files(place, TRAIN):
             learned = in_parquet(found, columns)

@@ -136,6 +136,8 @@ WRONG = [
      "are deviation, modes, radius.", 2),
     ("evolve ring --data-dir files", "unknown option of ring 'data_dir': valid are deviation, "
      "modes, radius.", 2),
+    ("evolve folder --data-dir files/header.csv", "the folder files/header.csv is a file: name the "
+     "folder that it is in.", 2),
     ("evolve mnist --data-dir files", "the folder files has no pictures: it must hold "
      "train.parquet, or files that end in one of .png, .jpg, .jpeg, .webp, .bmp, .gif, .tif, "
      ".tiff, .ppm, .pgm.", 2),
