@@ -54,14 +54,17 @@ def diversity(gradient: Tensor) -> Tensor:
 
     Wang et al. (2018), Eq. 7, over all the discriminator's parameters. Where the objective
     separates, its gradient is the sum of a real half, the same for all children, and a child's own.
+    A gradient that vanishes, as the hinge's does beyond its margin, counts as the smallest normal
+    number: such children are told apart by their quality.
 
     Args:
         gradient: of the whole objective, one entry a parameter of the discriminator.
 
     Returns:
-        A scalar in (-inf, inf].
+        A scalar in [-inf, 87.4] of float32, -inf where the gradient overflows.
     """
-    return -torch.linalg.vector_norm(gradient).log()
+    smallest = torch.finfo(gradient.dtype).tiny
+    return -torch.linalg.vector_norm(gradient).clamp(min=smallest).log()
 
 
 def pairwise(fake: Tensor) -> Tensor:

@@ -258,7 +258,8 @@ class Runner:
         if gradient is not None and self.scene.real_half is not None:
             whole = self.scene.real_half.gradient + gradient
             along = torch.stack([whole @ each.gradient for each in self.recent])
-            values = values - self.plan.gamma * along / (whole @ whole)
+            power = (whole @ whole).clamp(min=torch.finfo(whole.dtype).tiny)
+            values = values - self.plan.gamma * along / power
             self.recent.clear()
         self.contributions += values.unbind()
         return torch.stack([quality + self.plan.gamma * variety, *self.contributions])

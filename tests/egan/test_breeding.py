@@ -31,9 +31,9 @@ def bigger(layers, strength):
     return [each * (1 + strength) for each in layers]
 
 
-def run(make, generations, *layers):
+def run(make, generations, *layers, source=None):
     """All that happened in some generations."""
-    world, state = make(*layers)
+    world, state = make(*layers, source=source)
     return world, [state, *[after for after, _ in evolve(state, world, generations)]]
 
 
@@ -499,6 +499,42 @@ def test_a_child_by_crossover_that_survives_goes_on_with_its_lineages_average(ma
 def explode(fake):
     """A loss without a finite gradient."""
     return fake.mean() * math.inf
+
+
+def certain():
+    """Logits far beyond the hinge's margins for fakes near 0 and real samples near 2."""
+    layer = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(layer.weight, 100.0)
+    torch.nn.init.constant_(layer.bias, -200.0)
+    return torch.nn.Sequential(layer)
+
+
+def near_zero():
+    """A generator of points no farther off than some tenths."""
+    layer = torch.nn.Linear(8, 2)
+    torch.nn.init.normal_(layer.weight, std=0.01)
+    return torch.nn.Sequential(layer)
+
+
+@pytest.mark.parametrize(
+    ("engine", "race"),
+    [*[(each, 0.0) for each in engines], ("shared", 0.9), ("compiled", 0.9)],
+)
+def test_children_that_meet_a_hinge_without_a_slope_are_ranked_by_their_quality(make, engine, race):
+    settings = {
+        "networks": {"generator": near_zero, "discriminator": certain},
+        "environment": {"objective": "hinge", "penalties": {"r1": 0.0, "r2": 0.0}},
+        "variation": {"mutations": ["heuristic", "minimax"]},
+        "fitness": {"quality": "logit", "gamma": 0.5, "race": race},
+        "execution": {"engine": engine},
+    }
+    world, (before, after) = run(make, 1, settings, source=2 + 0.01 * torch.randn(512, 2))
+    assert torch.equal(after.environment.weights, before.environment.weights)
+    (best,) = after.population
+    quality, diversity = best.fitness.values
+    assert diversity == pytest.approx(-math.log(torch.finfo(torch.float32).tiny))
+    children = world.breed(before, world.settle(before.environment)).children
+    assert quality == max(each.fitness.values[0] for each in children) < 0
 
 
 def test_parents_that_survive_alone_count_as_generations_without_a_child(make):
