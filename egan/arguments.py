@@ -315,7 +315,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, Namespace]:
     try:
         parsed = parser.parse_args([underscored(each) for each in arguments], defaults=False)
     except ArgumentError as error:
-        raise UsageError(_sentence(str(error), verbs)) from error
+        own = {verb: verbs[verb] for verb in arguments[:1] if verb in verbs}
+        raise UsageError(_sentence(str(error), own or verbs)) from error
     verb = parsed.subcommand
     if verb in ("evolve", "compare"):
         return verb, parsed[verb]
@@ -385,7 +386,7 @@ def _unknown_option(found: re.Match[str], verbs: dict[str, Parser]) -> str:
         if each.startswith("--")
     }
     leaves = sorted(each for each in options if each.endswith(f".{option[2:]}"))
-    close = leaves or difflib.get_close_matches(option, options - {option}, n=1)
+    close = leaves or difflib.get_close_matches(option, options, n=1)
     hint = f"did you mean {' or '.join(close)}?" if close else "egan COMMAND --help lists all."
     return f"unknown option {option}: {hint}"
 

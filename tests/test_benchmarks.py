@@ -1,6 +1,7 @@
 """Each benchmark runs in seconds at a small size, and does not run finished cells again."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import egan.diagnostics
-from benchmarks import catalogue, collapse, diagnostics, generation_cost, operators, throughput
+from benchmarks import (
+    catalogue,
+    collapse,
+    diagnostics,
+    generation_cost,
+    networks,
+    operators,
+    throughput,
+)
 from benchmarks.generation_cost import Case, measure, summary
 from benchmarks.generation_cost import plain as alternating
 from benchmarks.presets import read
@@ -53,6 +63,33 @@ def test_defaults_command_by_command():
     rows = json.loads(lines[-1])["defaults"]
     assert [(row["data"], row["seed"]) for row in rows] == [("grid", 0), ("grid", 1), ("grid", 2)]
     assert all(row["scores"]["modes"]["real"] == 25 for row in rows)
+
+
+@pytest.mark.slow
+def test_networks_are_run_once_and_drawn_beside_real_data(tmp_path, monkeypatch, capsys):
+    settings = "--generations 3 --networks.width 2 --records.final_samples 100"
+    monkeypatch.setattr(networks, "CELLS", {"digits": {"convolutional": settings}})
+    out, picture = tmp_path / "rows.jsonl", tmp_path / "samples.png"
+    words = ["networks", "--data", "digits", "--out", str(out), "--runs", str(tmp_path / "runs"),
+             "--picture", str(picture)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    networks.main()
+    first = capsys.readouterr().out
+    (row,) = read(out)
+    assert row["generations"] == 3
+    assert 0.3 * row["seconds"] < row["cpu_seconds"] < 3 * row["seconds"] * os.cpu_count()
+    assert f"| `convolutional` | `{settings}` | 3 |" in first
+    judged = {name: row["scores"][f"{name}/classifier"] for name in ("precision", "recall")}
+    assert judged["precision"]["score"] < judged["precision"]["real"]
+    rows, columns = 2 * networks.ROWS, networks.COLUMNS
+    with Image.open(picture) as drawn:  # enlarged to 64, with a line between
+        assert drawn.height > 65 * rows
+        assert drawn.width > 65 * columns
+    picture.unlink()
+    networks.main()
+    assert capsys.readouterr().out == first
+    assert read(out) == [row]
+    assert picture.exists()
 
 
 def tiny(mu):

@@ -92,6 +92,8 @@ WRONG = [
     ("evolve --fitness.gama 1", OPTION, 2),
     ("evolve --lr 0.1", "unknown option --lr: did you mean --environment.lr or --variation.lr?", 2),
     ("evolve --generation 10", "unknown option --generation: did you mean --generations?", 2),
+    ("evolve ring --out r", "unknown option --out: did you mean --run?", 2),
+    ("export r --preset paper", "unknown option --preset: egan COMMAND --help lists all.", 2),
     ("evolve --mu 4", "unknown option --mu: did you mean --population.mu?", 2),
     ("evolve files/header.csv", "the data file files/header.csv cannot be read: a .csv holds "
      "numbers only, separated by commas, without a header (could not convert string 'x' to float64 "
