@@ -31,6 +31,16 @@ CELLS: dict[str, dict[str, str]] = {
     "mnist": {
         "dcgan": "",
         "sngan": "--networks.name sngan --networks.width 16",
+        "r3gan": "--networks.name r3gan --networks.width 32 --environment.objective rsgan "
+        "--variation.mutations rsgan,heuristic,least-squares",
+        "stylegan2": "--networks.name stylegan2 --networks.width 16",
+        "sagan": "--networks.name sagan --networks.width 16",
+        "biggan": "--networks.name biggan --networks.width 4",
+    },
+    "cifar10": {
+        "convolutional": "--generations 4000",
+        "dcgan": "--generations 4000 --networks.name dcgan --networks.width 16",
+        "sngan": "--generations 4000 --networks.name sngan --networks.width 16",
     },
 }
 SHOWN = {
