@@ -1,9 +1,9 @@
 """What small networks learn of images by evolution: `python -m benchmarks.networks --data-dir DIR`.
 
 Each pair is one run of `egan evolve` with the settings of the preset, but where its row says
-otherwise. CPU time is that of the whole command: decoding, judging and pictures too. Rows are added
-to the results; what these have is not run again, only drawn. The feature network is the classifier
-that the data train, so scores compare with nothing published.
+otherwise, on one thread. CPU time is that of the whole command: decoding, judging and pictures too.
+Rows are added to the results; what these have is not run again, only drawn. The feature network is
+the classifier that the data train, so scores compare with nothing published.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from populations.randomness import generator as keyed
 
 RESULTS = Path(__file__).parent / "results" / "networks.jsonl"
 ROWS, COLUMNS = 2, 12  # of samples of a pair
+COMMON = ["--execution.threads", "1"]
 CELLS: dict[str, dict[str, str]] = {
     "mnist": {
         "dcgan": "",
@@ -57,7 +58,7 @@ Row = dict[str, Any]
 def cell(data: str, network: str, words: list[str], folder: Path) -> Row:
     """One run, its cost and its final scores, each beside real data's."""
     settings, began = CELLS[data][network], _spent()
-    row = run(data, 0, folder / network, [*settings.split(), *words])
+    row = run(data, 0, folder / network, [*COMMON, *settings.split(), *words])
     spent = round(_spent() - began, 1)
     return {**row, "network": network, "settings": settings, "cpu_seconds": spent}
 
