@@ -33,7 +33,7 @@ CELLS: dict[str, dict[str, str]] = {
         "dcgan": "",
         "sngan": "--networks.name sngan --networks.width 16",
         "r3gan": "--networks.name r3gan --networks.width 32 --environment.objective rsgan "
-        "--variation.mutations rsgan,heuristic,least-squares",
+        "--fitness.quality logit --variation.mutations rsgan,heuristic,least-squares",
         "stylegan2": "--networks.name stylegan2 --networks.width 16",
         "sagan": "--networks.name sagan --networks.width 16",
         "biggan": "--networks.name biggan --networks.width 4",
