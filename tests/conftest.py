@@ -51,6 +51,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def seeded():
+    """Networks and samples that a test draws itself are the same every time."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def listed(request, monkeypatch):
     """Compiled kernels are replayed operation by operation: compiling takes a minute.
 

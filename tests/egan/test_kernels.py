@@ -28,11 +28,11 @@ SAMPLES = torch.linspace(-1, 1, 128).view(64, 2)
 
 
 class Normed(nn.Module):
-    """A discriminator with batch norm."""
+    """A discriminator with batch norm, and smooth, so that rounding moves its slope a little."""
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+        self.layers = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
 
     def forward(self, x):
         return self.layers(x)
@@ -66,11 +66,13 @@ def heights(game, weight, samples):
 
 @pytest.mark.slow
 @pytest.mark.inductor
-def test_compiled_generations_are_those_of_the_shared_engine(make):
+# Processors round bfloat16's sums differently, and the logarithm of a slope shows it most.
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-4), ("bfloat16", 0.1)])
+def test_compiled_generations_are_those_of_the_shared_engine(make, precision, rounding):
     layers = merge(
         pair(Normed()),
         {
-            "fitness": {"precision": "bfloat16"},
+            "fitness": {"precision": precision},
             "environment": {"fakes": "bred", "penalties": {"r1": 0.1, "r2": 0.1}},
         },
     )
@@ -83,7 +85,7 @@ def test_compiled_generations_are_those_of_the_shared_engine(make):
         expected, found, spread = (each.breed(*breed).children for each in (world, other, many))
         for one, two, three in zip(expected, found, spread, strict=True):
             compare(one.moments["inherited"]["mean"], two.moments["inherited"]["mean"])
-            assert two.fitness.values == pytest.approx(one.fitness.values, rel=1e-2)
+            assert two.fitness.values == pytest.approx(one.fitness.values, rel=rounding)
             assert torch.equal(two.weights, three.weights)
             torch.testing.assert_close(two.buffers, one.buffers)
         lessons = [each.adapt(environment, expected[:1], 0) for each in (world, other)]
