@@ -1,7 +1,8 @@
 """Classifiers of labelled data, trained on the data themselves, by which images are judged.
 
-They are small, take less than three minutes on two cores (of digits: seconds), are kept in the
-user's cache, and judge only where they are right often enough on samples that they have not seen.
+The small one takes less than three minutes on two cores (of digits: seconds), `resnet9` a GPU. They
+are kept in the user's cache, and judge only where they are right often enough on samples that they
+have not seen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +22,15 @@ from torch.nn.functional import cross_entropy
 from egan.cache import Tensors, cached
 from egan.data import Table, scaled
 from egan.interrupts import threads
+from egan.networks.resnet import Residual
+from egan.networks.views import translation
 from populations.errors import UsageError
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
 LOGGER = logging.getLogger("egan")
-WANTED = {"digits": 0.97, "mnist": 0.99, "cifar10": 0.7}  # of held-out samples it must get right
-USUALLY_WANTED = 0.95
-BATCH = 64
-EPOCHS, LEAST = 3, 30_000  # passes over the data, and samples that are seen at least
-PEAK_LR = 4e-3
+USUALLY_WANTED = 0.95  # of held-out samples a classifier must get right
+LEAST = 30_000  # samples that are seen at least
 CHUNK = 256  # samples at a time: twice as fast as by the thousand, which leave the cache
 
 
@@ -50,7 +50,7 @@ class Judge(NamedTuple):
     """A trained classifier.
 
     Attributes:
-        network: its trunk and its head, in evaluation mode.
+        network: its trunk and its head, in evaluation mode, on the device where it computes.
         accuracy: on samples that it has not seen.
         digest: a text that changes when its weights do.
     """
@@ -63,19 +63,118 @@ class Judge(NamedTuple):
         """The trunk's last maps averaged over places, or its hidden units; and logits."""
         trunk, head = self.network
         with torch.no_grad():
-            maps = trunk(samples)
-            return Sight(maps.flatten(2).mean(2) if maps.dim() > 2 else maps, head(maps))
+            maps = trunk(samples.to(self.device))
+            features = maps.flatten(2).mean(2) if maps.dim() > 2 else maps
+            return Sight(features.cpu(), head(maps).cpu())
 
     def probabilities(self, samples: Tensor) -> Tensor:
         """Of the classes, (n, classes), for samples, (n, *shape), float32."""
         with torch.no_grad():
-            logits = torch.cat([self.network(part) for part in samples.split(CHUNK)])
+            parts = samples.split(CHUNK)
+            logits = torch.cat([self.network(part.to(self.device)).cpu() for part in parts])
         return logits.softmax(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; samples are taken from the CPU, to which all it makes returns."""
+        return next(self.network.parameters()).device
+
+
+class Recipe(NamedTuple):
+    """How a classifier is made and trained.
+
+    Attributes:
+        make: maps a sample's shape and the number of classes to a trunk and a head.
+        epochs: passes over the data, more where these are few.
+        batch: samples of a step.
+        peak: the highest learning rate.
+        decay: of weights.
+        clip: bound of the norm of gradients.
+        moves: whether images are moved by up to an eighth of their sides.
+        large: whether it is trained and sees on a GPU, where there is one.
+        wanted: share of held-out samples it must get right, by data set.
+    """
+
+    make: Callable[[tuple[int, ...], int], nn.Sequential]
+    epochs: int
+    batch: int
+    peak: float
+    wanted: Mapping[str, float]
+    decay: float = 0.0
+    clip: float = math.inf
+    moves: bool = False
+    large: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return torch.device("cuda" if self.large and torch.cuda.is_available() else "cpu")
+
+
+def small(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Three convolutions for images, one hidden layer for anything else."""
+    if len(shape) != 3:
+        trunk = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU())
+        return nn.Sequential(trunk, nn.Linear(128, classes))
+    halved = nn.MaxPool2d(2, ceil_mode=True)
+    sides = [math.ceil(side / 4) for side in shape[1:]]
+    trunk = nn.Sequential(
+        *_convolution(shape[0], 16), halved, *_convolution(16, 32), halved, *_convolution(32, 64)
+    )
+    head = nn.Sequential(nn.Flatten(), nn.Linear(64 * math.prod(sides), classes))
+    return nn.Sequential(trunk, head)
+
+
+def resnet9(shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Sequential:
+    """ResNet-9, which Page (2018), "How to train your ResNet", trains on CIFAR-10 in a minute.
+
+    Six convolutions and two residual blocks of two more, whose maps are summed up by their largest
+    values. 6,573,130 parameters for 3x32x32 and ten classes.
+
+    Raises:
+        UsageError: the data are no images whose sides are 8 or more.
+    """
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        raise UsageError(
+            f"the classifier resnet9 is of images of 8x8 or more: samples have the shape {shape}."
+        )
+    trunk = nn.Sequential(
+        *_convolution(shape[0], width),
+        *_convolution(width, 2 * width), nn.MaxPool2d(2), _residual(2 * width),
+        *_convolution(2 * width, 4 * width), nn.MaxPool2d(2),
+        *_convolution(4 * width, 8 * width), nn.MaxPool2d(2), _residual(8 * width),
+    )  # fmt: skip
+    head = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8 * width, classes))
+    return nn.Sequential(trunk, head)
+
+
+def _residual(maps: int) -> nn.Module:
+    return Residual(
+        nn.Sequential(*_convolution(maps, maps), *_convolution(maps, maps)), nn.Identity()
+    )
+
+
+def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+    )  # fmt: skip
+
+
+recipes: dict[str, Recipe] = {
+    "classifier": Recipe(
+        small, epochs=3, batch=64, peak=4e-3,
+        wanted={"digits": 0.97, "mnist": 0.99, "cifar10": 0.7},
+    ),
+    "resnet9": Recipe(
+        resnet9, epochs=24, batch=512, peak=0.01, decay=1e-4, clip=0.1, moves=True, large=True,
+        wanted={"digits": 0.97, "mnist": 0.99, "cifar10": 0.9},
+    ),
+}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=2)
-def judge_for(table: Table) -> Judge:
-    """The classifier of a labelled table: from the cache, or trained now.
+def judge_for(table: Table, kind: str = "classifier") -> Judge:
+    """The classifier of a labelled table: from the cache, or trained now, by one of `recipes`.
 
     It learns from the table, and is tested on the table's `unseen` samples; where it has none, on a
     quarter that is held out, with the same shares of classes.
@@ -85,19 +184,19 @@ def judge_for(table: Table) -> Judge:
     """
     if table.labels is None:
         raise UsageError(f"the data set {table.name} has no labels: its classes cannot be judged.")
-    seen, unseen = _parts(table)
+    recipe, (seen, unseen) = recipes[kind], _parts(table)
     with seeded(0, 0, "classifier"):
-        network = _network(table.shape, int(table.labels.max()) + 1)
-    name = f"classifier-{_digest(seen, unseen)}"
-    found = cached(name, functools.partial(_trained, table.name, network, seen, unseen))
-    accuracy, wanted = float(found["accuracy"]), WANTED.get(table.name, USUALLY_WANTED)
+        network = recipe.make(table.shape, table.count)
+    name = f"{kind}-{_digest(seen, unseen)}"
+    found = cached(name, functools.partial(_trained, table.name, recipe, network, seen, unseen))
+    accuracy, wanted = float(found["accuracy"]), recipe.wanted.get(table.name, USUALLY_WANTED)
     if accuracy < wanted:
         raise UsageError(
-            f"the classifier of {table.name} is right in only {accuracy:.1%} of held-out samples: "
+            f"the {kind} of {table.name} is right in only {accuracy:.1%} of held-out samples: "
             f"it must reach {wanted:.0%} to judge."
         )
     network.load_state_dict({key: each for key, each in found.items() if key != "accuracy"})
-    return Judge(network.eval(), accuracy, name)
+    return Judge(network.eval().to(recipe.device), accuracy, name)
 
 
 def digest_of(table: Table) -> str:
@@ -138,51 +237,42 @@ def _digest(*parts: Part) -> str:
     return digest.hexdigest()[:32]
 
 
-def _network(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Trunk and head: three convolutions for images, one hidden layer for anything else."""
-    if len(shape) != 3:
-        trunk = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU())
-        return nn.Sequential(trunk, nn.Linear(128, classes))
-    halved = nn.MaxPool2d(2, ceil_mode=True)
-    sides = [math.ceil(side / 4) for side in shape[1:]]
-    trunk = nn.Sequential(
-        *_convolution(shape[0], 16), halved, *_convolution(16, 32), halved, *_convolution(32, 64)
-    )
-    head = nn.Sequential(nn.Flatten(), nn.Linear(64 * math.prod(sides), classes))
-    return nn.Sequential(trunk, head)
-
-
-def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return (
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-    )  # fmt: skip
-
-
-def _trained(name: str, network: nn.Sequential, seen: Part, unseen: Part) -> Tensors:
+def _trained(
+    name: str, recipe: Recipe, network: nn.Sequential, seen: Part, unseen: Part
+) -> Tensors:
     """Weights, statistics and accuracy."""
-    LOGGER.warning(f"A classifier that judges {name} is trained, once on this machine.")
-    with threads(1):  # enough for such small networks, and the same on every machine
-        _train(network, *seen)
+    slow = recipe.large and recipe.device.type == "cpu"
+    LOGGER.warning(
+        f"A classifier that judges {name} is trained, once on this machine"
+        f"{', which takes hours without a GPU' if slow else ''}."
+    )
+    network.to(recipe.device)
+    with threads(torch.get_num_threads() if recipe.large else 1):  # enough for the small one
+        _train(recipe, network, *seen)
         found = Judge(network.eval(), math.nan, "").probabilities(scaled(unseen[0])).argmax(1)
     accuracy = (found == unseen[1]).double().mean()
-    return {**network.state_dict(), "accuracy": accuracy}
+    return {**network.cpu().state_dict(), "accuracy": accuracy}
 
 
-def _train(network: nn.Module, values: Tensor, labels: Tensor) -> None:
+def _train(recipe: Recipe, network: nn.Module, values: Tensor, labels: Tensor) -> None:
     """Adam under a rate that rises to its peak and falls to nearly 0 (Smith and Topin, 2018)."""
-    epochs = max(EPOCHS, math.ceil(LEAST / len(values)))
-    steps = epochs * math.ceil(len(values) / BATCH)
-    optimizer = torch.optim.Adam(network.parameters())
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
+    epochs = max(recipe.epochs, math.ceil(LEAST / len(values)))
+    steps = epochs * math.ceil(len(values) / recipe.batch)
+    optimizer = torch.optim.Adam(network.parameters(), weight_decay=recipe.decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak, total_steps=steps)
     network.train()
-    for chosen in _batches(len(values), epochs):
-        loss = cross_entropy(network(scaled(values[chosen])), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        rate.step()
+    with seeded(0, 0, "classifier's images"):
+        for chosen in _batches(len(values), epochs, recipe.batch):
+            images = scaled(values[chosen].to(recipe.device))
+            images = translation(images) if recipe.moves else images
+            loss = cross_entropy(network(images), labels[chosen].to(recipe.device))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimizer.step()
+            rate.step()
 
 
-def _batches(count: int, epochs: int) -> Iterator[Tensor]:
+def _batches(count: int, epochs: int, size: int) -> Iterator[Tensor]:
     for epoch in range(epochs):
-        yield from torch.randperm(count, generator=keyed(0, epoch, "classifier")).split(BATCH)
+        yield from torch.randperm(count, generator=keyed(0, epoch, "classifier")).split(size)

@@ -78,6 +78,12 @@ def classifier(table: Table) -> FeatureNetwork:
     return _network(table, "classifier", judge.see, True)
 
 
+def resnet9(table: Table) -> FeatureNetwork:
+    """A ResNet-9 that is trained on the data, for which it wants a GPU: its last maps, averaged."""
+    judge = judge_for(table, "resnet9")
+    return _network(table, "resnet9", judge.see, True)
+
+
 def random(table: Table) -> FeatureNetwork:
     """Three convolutions of random weights, the same for all images of as many channels.
 
@@ -128,6 +134,7 @@ def inception(table: Table) -> FeatureNetwork:
 
 feature_networks: dict[str, Callable[[Table], FeatureNetwork]] = {
     "classifier": classifier,
+    "resnet9": resnet9,
     "random": random,
     "inception": inception,
 }

@@ -1,12 +1,13 @@
 """Classifiers are good on what they have not seen, are kept, and judge nothing where they fail."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
 
 from egan.data import Stacked, Table, make_data
-from egan.scores import accuracy, classifiers
+from egan.scores import accuracy, applicable, classifiers, evaluate
 from egan.scores.classes import judge_of
 from egan.scores.classifiers import judge_for
 from populations.errors import UsageError
@@ -137,3 +138,58 @@ def test_the_judges_of_digits_and_mnist_must_be_better_than_others(own, name, wa
     labels[:12] = 1 - labels[:12]  # 6 % are wrong, also where they are held out
     with pytest.raises(UsageError, match=f"it must reach {wanted} to judge"):
         judge_for(Table(name, table.values, labels))
+
+
+def narrow(monkeypatch, width, **changes):
+    """The recipe of the large classifier, for a network of so many maps."""
+    recipe = classifiers.recipes["resnet9"]
+    made = recipe._replace(make=partial(classifiers.resnet9, width=width), **changes)
+    monkeypatch.setitem(classifiers.recipes, "resnet9", made)
+
+
+def test_resnet9_has_the_published_number_of_parameters():
+    network = classifiers.resnet9((3, 32, 32), 10)
+    assert sum(each.numel() for each in network.parameters()) == 6_573_130
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 33, 48)])
+def test_resnet9_is_of_images_of_any_sides_from_8_on(shape):
+    network = classifiers.resnet9(shape, 7, 4).eval()
+    assert network(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+def test_resnet9_refuses_what_is_no_image(own):
+    with pytest.raises(UsageError, match=r"samples have the shape \(1, 4, 4\)"):
+        judge_for(halves(shape=(1, 4, 4)), "resnet9")
+    with pytest.raises(UsageError, match=r"samples have the shape \(4,\)"):
+        judge_for(halves(shape=(4,)), "resnet9")
+
+
+@pytest.mark.slow
+def test_resnet9_learns_digits_that_it_sees_moved(own, monkeypatch, caplog):
+    narrow(monkeypatch, 8, batch=64)
+    table = make_data("digits")
+    with caplog.at_level(logging.WARNING, "egan"):
+        judge = judge_for(table, "resnet9")
+    hours = "" if torch.cuda.is_available() else ", which takes hours without a GPU"
+    assert caplog.messages == [
+        f"A classifier that judges digits is trained, once on this machine{hours}."
+    ]
+    assert judge.accuracy >= 0.97
+    assert len(list(own.glob("resnet9-*.safetensors"))) == 1
+    # Moved by a pixel, as it saw them: the small classifier, which saw none moved, loses more.
+    moved = table.values.roll(1, dims=3)
+    right = (judge.probabilities(moved).argmax(1) == table.labels).double().mean()
+    other = (judge_for(table).probabilities(moved).argmax(1) == table.labels).double().mean()
+    assert right > other + 0.05
+
+
+def test_scores_by_resnet9_have_its_name(own, monkeypatch):
+    narrow(monkeypatch, 4, epochs=1, wanted={"halves": 0.0})
+    table = halves()
+    names = applicable(table, "resnet9")
+    assert "inception-score/resnet9" in names
+    assert not {"confidence", "classes"} & {*names}  # of the small classifier
+    found = evaluate(table.values[:100], table, names=names, features="resnet9")
+    assert found["frechet-distance/resnet9"] >= 0
+    assert judge_for(table, "resnet9").see(table.values[:5]).features.shape == (5, 32)

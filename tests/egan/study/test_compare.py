@@ -463,7 +463,7 @@ def test_a_study_says_how_good_its_classifiers_are_and_refuses_bad_ones(tmp_path
     about = compare(tmp_path / "good", asked).study.about
     assert "classifier of ring" not in about
     assert about["classifier of stacked-digits"].startswith("right in 9")
-    monkeypatch.setitem(classifiers.WANTED, "digits", 1.0)
+    monkeypatch.setitem(classifiers.recipes["classifier"].wanted, "digits", 1.0)
     with pytest.raises(UsageError, match="it must reach 100% to judge"):
         compare(tmp_path / "bad", asked)
     assert not (tmp_path / "bad" / "study.json").exists()
