@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from benchmarks.throughput import AS_RELEASED
+from egan.settings import merge
 from egan.study.compare import compare
 from egan.study.plan import Asked
 from egan.study.records import Cell, DataSet, Folder
@@ -55,6 +57,15 @@ FOUND = [
     "random-mutation[lazy=4; mutations=[minimax,least-squares]]", "random-mutation",
     "gan[lazy=4]",
 ]  # fmt: skip
+
+# Evolution as released for CIFAR-10, and each of its losses alone.
+CIFAR = Asked(
+    data=["cifar10[flip=true]"], looks=10, common=AS_RELEASED,
+    arms=["egan", *[f"egan[mutations=[{loss}]]" for loss in (
+        "non-saturating", "vanilla", "least-squares",
+    )]],
+)  # fmt: skip
+GPU = merge(AS_RELEASED, COMPILED, {"execution": {"device": "cuda"}})
 
 STUDIES: dict[str, Asked] = {
     # The project's non-saturating GAN beside the published one.
@@ -105,6 +116,13 @@ STUDIES: dict[str, Asked] = {
     "judging": Asked(
         data=["random", "stacked-digits"], arms=["egan", "random-selection"], seeds=range(10),
         budget="generations=360", looks=1,
+    ),
+    # The released pair at its size, on a GPU, and at an eighth of its width on a processor.
+    "cifar10-flops": replace(CIFAR, seeds=range(5), budget="flops=egan:20000", common=GPU),
+    "cifar10-seconds": replace(CIFAR, seeds=range(5), budget="seconds=egan:20000", common=GPU),
+    "cifar10-narrow": replace(
+        CIFAR, seeds=range(3), budget="flops=egan:1000",
+        common=merge(AS_RELEASED, {"networks": {"width": 16}}),
     ),
 }  # fmt: skip
 
@@ -157,7 +175,7 @@ def main() -> None:
     """Run what is missing of the studies that are named, and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(STUDIES))
-    parser.add_argument("--data-dir", help="folder with MNIST's files, for stacked MNIST")
+    parser.add_argument("--data-dir", help="folder with the files of MNIST or CIFAR-10")
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the studies lie")
     arguments = parser.parse_args()

@@ -33,16 +33,17 @@ RESULTS = Path(__file__).parent / "results" / "throughput.jsonl"
 RELEASED: Settings = {
     "networks": {"name": "released", "noise": "uniform", "noise_dimension": 100}
 }  # fmt: skip
+AS_RELEASED: Settings = merge(
+    {"preset": "released-theano"}, RELEASED,
+    {
+        "variation": {"batch": 32, "lr": 2e-4},
+        "fitness": {"gamma": 0.004, "real": "own"},
+        "environment": {"steps": 3, "batch": 32, "lr": 2e-4, "beta1": 0.5},
+    },
+)  # fmt: skip
 CASES: dict[str, Settings] = {
     "batch 64, 64 judged": merge(plain(64, 1), RELEASED, FREE),
-    "as released": merge(
-        {"preset": "released-theano", "generations": 10**6}, RELEASED,
-        {
-            "variation": {"batch": 32, "lr": 2e-4},
-            "fitness": {"gamma": 0.004, "real": "own"},
-            "environment": {"steps": 3, "batch": 32, "lr": 2e-4, "beta1": 0.5},
-        },
-    ),
+    "as released": merge(AS_RELEASED, {"generations": 10**6}),
     "one loss, batch 64": merge(
         plain(64, 1), RELEASED, {"variation": {"mutations": ["non-saturating"]}}
     ),
