@@ -50,6 +50,8 @@ CELLS: dict[str, dict[str, str]] = {
     "cifar10": {
         "convolutional": "--generations 4000",
         "dcgan": "--generations 4000 --networks.name dcgan --networks.width 16",
+        "dcgan-4x4": "--generations 4000 --networks.name dcgan-4x4 --networks.width 16",
+        "released": "--generations 4000 --networks.name released --networks.width 16",
         "sngan": f"--generations 4000 --networks.name sngan --networks.width 16 {SPECTRAL}",
     },
 }
