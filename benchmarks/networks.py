@@ -37,12 +37,15 @@ SPECTRAL = (
     "--environment.lr 2e-4 --environment.beta1 0 --environment.beta2 0.9 --environment.steps 2 "
     "--environment.penalties.r1 0 --environment.penalties.r2 0"
 )
+RELATIVE = (
+    "--environment.objective rsgan --fitness.quality logit "
+    "--variation.mutations rsgan,heuristic,least-squares"
+)
 CELLS: dict[str, dict[str, str]] = {
     "mnist": {
         "dcgan": "",
         "sngan": "--networks.name sngan --networks.width 16",
-        "r3gan": "--networks.name r3gan --networks.width 32 --environment.objective rsgan "
-        "--fitness.quality logit --variation.mutations rsgan,heuristic,least-squares",
+        "r3gan": f"--networks.name r3gan --networks.width 32 {RELATIVE}",
         "stylegan2": "--networks.name stylegan2 --networks.width 16 --networks.depth 2",
         "sagan": f"--networks.name sagan --networks.width 16 {SPECTRAL}",
         "biggan": "--networks.name biggan --networks.width 4",
@@ -52,6 +55,7 @@ CELLS: dict[str, dict[str, str]] = {
         "dcgan": "--generations 4000 --networks.name dcgan --networks.width 16",
         "dcgan-4x4": "--generations 4000 --networks.name dcgan-4x4 --networks.width 16",
         "released": "--generations 4000 --networks.name released --networks.width 16",
+        "r3gan": f"--generations 2500 --networks.name r3gan --networks.width 32 {RELATIVE}",
         "sngan": f"--generations 4000 --networks.name sngan --networks.width 16 {SPECTRAL}",
     },
 }
