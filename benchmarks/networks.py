@@ -55,6 +55,8 @@ CELLS: dict[str, dict[str, str]] = {
         "dcgan": "--generations 4000 --networks.name dcgan --networks.width 16",
         "dcgan-4x4": "--generations 4000 --networks.name dcgan-4x4 --networks.width 16",
         "released": "--generations 4000 --networks.name released --networks.width 16",
+        "released-pytorch": "--generations 4000 --networks.name released-pytorch "
+        "--networks.width 16",
         "r3gan": f"--generations 2500 --networks.name r3gan --networks.width 32 {RELATIVE}",
         "sngan": f"--generations 4000 --networks.name sngan --networks.width 16 {SPECTRAL}",
     },
