@@ -8,6 +8,7 @@ A population of generators evolves in the environment of a shared discriminator:
     points = run.sample(1000)
 """
 
+import egan.openmp  # noqa: F401  # before anything imports PyTorch
 from egan.api import Run, compare, evolve, evolve_seeds, export, load
 from egan.config import Config
 from egan.data import Mixture, Stacked, Table

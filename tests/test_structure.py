@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Each module may import from its own level and those before it; the last may import everything.
 LEVELS = [
-    ["settings", "interrupts", "cache", "latent"],
+    ["settings", "interrupts", "cache", "latent", "openmp"],
     ["config", "losses", "perturbations", "penalties", "optimizer", "fitness"],
     ["data", "networks", "directory", "arguments"],
     ["kernels", "behaviours", "neighbourhoods"],
