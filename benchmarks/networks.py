@@ -2,7 +2,7 @@
 
 Each pair is one run of `egan evolve` with the settings of the preset, but where its row says
 otherwise, on one thread. CPU time is that of the whole command: decoding, judging and pictures too.
-Rows are added to the results; what these have is not run again, only drawn. The feature network is
+Rows are added to the results; what these have is not run again. The feature network is
 the classifier that the data train, so scores compare with nothing published.
 """
 
@@ -15,18 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.defaults import run
 from benchmarks.presets import read
-from egan.api import load
-from egan.data import make_data
-from egan.directory import Directory
-from egan.gallery import Shown, views
-from populations.randomness import generator as keyed
 
 RESULTS = Path(__file__).parent / "results" / "networks.jsonl"
-ROWS, COLUMNS = 2, 12  # of samples of a pair
+RUNS = Path("runs/networks")
 COMMON = ["--execution.threads", "1"]
 # Rates and losses of spectrally normalised networks, without gradient penalties. Under the preset's
 # ten times higher rates they can collapse.
@@ -46,7 +39,8 @@ CELLS: dict[str, dict[str, str]] = {
         "dcgan": "",
         "sngan": "--networks.name sngan --networks.width 16",
         "r3gan": f"--networks.name r3gan --networks.width 32 {RELATIVE}",
-        "stylegan2": "--networks.name stylegan2 --networks.width 16 --networks.depth 2",
+        "stylegan2": "--networks.name stylegan2 --networks.width 32 --networks.depth 2 "
+        "--environment.penalties.r1 10 --environment.penalties.r2 0 --fitness.quality logit",
         "sagan": f"--networks.name sagan --networks.width 16 {SPECTRAL}",
         "biggan": "--networks.name biggan --networks.width 4",
     },
@@ -62,11 +56,11 @@ CELLS: dict[str, dict[str, str]] = {
     },
 }
 SHOWN = {
-    "confidence": "confidence",
-    "class-entropy": "entropy, nats",
-    "frechet-distance/classifier": "Frechet distance",
-    "precision/classifier": "precision",
-    "recall/classifier": "recall",
+    "confidence": ("confidence", ".3f"),
+    "class-entropy": ("entropy, nats", ".3f"),
+    "frechet-distance/classifier": ("Frechet distance", ".3g"),
+    "precision/classifier": ("precision", ".3f"),
+    "recall/classifier": ("recall", ".3f"),
 }
 
 Row = dict[str, Any]
@@ -88,7 +82,13 @@ def _spent() -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table, real data's scores in the last line."""
-    heads = ["network", "generations", "CPU minutes", *SHOWN.values(), "commit"]
+    heads = [
+        "network",
+        "generations",
+        "CPU minutes",
+        *(head for head, _ in SHOWN.values()),
+        "commit",
+    ]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows:
         cells = [
@@ -101,29 +101,22 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _scores(row: Row, which: str) -> list[str]:
-    return [f"{row['scores'][name][which]:.3g}" for name in SHOWN]
+    return [format(row["scores"][name][which], form) for name, (_, form) in SHOWN.items()]
 
 
-def draw(runs: dict[str, Path], path: Path) -> None:
-    """Samples of each network's run under real ones."""
-    config = Directory(next(iter(runs.values()))).load_config()
-    data, count = make_data(config.data, config.data_options), ROWS * COLUMNS
-    shown = {"real data": data.draw(count, keyed(0, 0, "samples"))}
-    shown.update({network: load(place).sample(count) for network, place in runs.items()})
-    samples = torch.cat([each.unflatten(0, (ROWS, COLUMNS)) for each in shown.values()])
-    labels = [label for name in shown for label in (name, *[" "] * (ROWS - 1))]
-    views["truncation"].draw(Shown(samples, f"Samples, {config.data}", labels), data, path)
+def place(data: str, network: str, runs: Path = RUNS) -> Path:
+    """The folder of a run."""
+    return runs / network / f"{data}-0"
 
 
 def main() -> None:
-    """Run what the results do not have, draw, print the table and one JSON line."""
+    """Run what the results do not have, print the table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", default="mnist", choices=CELLS)
     parser.add_argument("--data-dir", help="folder with the data's files")
     parser.add_argument("--networks", nargs="+", help="default: all that there are settings of")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file to which rows are added")
-    parser.add_argument("--runs", type=Path, default=Path("runs/networks"), help="their folder")
-    parser.add_argument("--picture", type=Path, help="PNG of samples of the runs in that folder")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="their folder")
     arguments = parser.parse_args()
     words = ["--data-dir", arguments.data_dir] if arguments.data_dir else []
     found = {(row["data"], row["network"]): row for row in read(arguments.out)}
@@ -133,13 +126,10 @@ def main() -> None:
             found[arguments.data, network] = row
             with arguments.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-    rows = {name: row for (data, name), row in found.items() if data == arguments.data}
-    places = {name: arguments.runs / name / f"{arguments.data}-0" for name in rows}
-    if arguments.picture:
-        draw({name: place for name, place in places.items() if place.is_dir()}, arguments.picture)
-    print(table([*rows.values()]))
+    rows = [row for row in found.values() if row["data"] == arguments.data]
+    print(table(rows))
     judged = "frechet-distance/classifier"
-    print(json.dumps({name: row["scores"][judged]["score"] for name, row in rows.items()}))
+    print(json.dumps({row["network"]: row["scores"][judged]["score"] for row in rows}))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks import (
     networks,
     operators,
     throughput,
+    trained,
 )
 from benchmarks.generation_cost import Case, measure, summary
 from benchmarks.generation_cost import plain as alternating
@@ -66,12 +67,12 @@ def test_defaults_command_by_command():
 
 
 @pytest.mark.slow
-def test_networks_are_run_once_and_drawn_beside_real_data(tmp_path, monkeypatch, capsys):
+def test_networks_are_run_once_judged_beside_real_data_and_drawn(tmp_path, monkeypatch, capsys):
     settings = "--generations 3 --networks.width 2 --records.final_samples 100"
+    monkeypatch.setattr(trained, "PAGES", tmp_path)
     monkeypatch.setattr(networks, "CELLS", {"digits": {"convolutional": settings}})
-    out, picture = tmp_path / "rows.jsonl", tmp_path / "samples.png"
-    words = ["networks", "--data", "digits", "--out", str(out), "--runs", str(tmp_path / "runs"),
-             "--picture", str(picture)]  # fmt: skip
+    out, runs = tmp_path / "rows.jsonl", tmp_path / "runs"
+    words = ["networks", "--data", "digits", "--out", str(out), "--runs", str(runs)]
     monkeypatch.setattr(sys, "argv", words)
     networks.main()
     first = capsys.readouterr().out
@@ -81,15 +82,14 @@ def test_networks_are_run_once_and_drawn_beside_real_data(tmp_path, monkeypatch,
     assert "| `convolutional` | 3 |" in first
     judged = {name: row["scores"][f"{name}/classifier"] for name in ("precision", "recall")}
     assert judged["precision"]["score"] < judged["precision"]["real"]
-    rows, columns = 2 * networks.ROWS, networks.COLUMNS
-    with Image.open(picture) as drawn:  # enlarged to 64, with a line between
-        assert drawn.height > 65 * rows
-        assert drawn.width > 65 * columns
-    picture.unlink()
     networks.main()
     assert capsys.readouterr().out == first
     assert read(out) == [row]
-    assert picture.exists()
+    trained.draw(row, runs)
+    rows, columns = trained.SAMPLES
+    with Image.open(trained.picture(row)) as drawn:
+        assert drawn.size == (9 * columns - 1, 9 * rows - 1)  # 8x8, a line between
+        assert np.ptp(np.asarray(drawn)) > 0
 
 
 def tiny(mu):

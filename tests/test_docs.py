@@ -11,6 +11,9 @@ import pytest
 import torch
 from torch.nn.utils import parametrizations
 
+from benchmarks import networks as trainings
+from benchmarks import trained
+from benchmarks.presets import read
 from egan.arguments import given_settings, parse
 from egan.catalogue import catalogue
 from egan.data import Table, data_sets, stacked
@@ -21,6 +24,7 @@ from egan.scores import distances, feature_networks, scores
 from egan.study.arms import parse_arms
 
 ROOT = Path(__file__).parent.parent
+RESULTS = read(trainings.RESULTS)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -159,12 +163,25 @@ def test_parameters_on_the_networks_page_are_the_pairs(monkeypatch, name, dimens
         assert [f"{each:,}" for each in found] == counts
 
 
-@pytest.mark.parametrize(
-    "command", re.findall(r"^egan (evolve.*)", NETWORKS.replace("\\\n", " "), re.MULTILINE)
-)
-def test_commands_of_the_networks_page_name_what_exists(command):
-    config = configure(given_settings(parse(shlex.split(command))[1]))
-    assert config.networks.name in networks
-    assert config.networks.noise_dimension in (64, 80, 100, 128, 512)
-    assert {*config.variation.mutations} <= mutations.keys()
-    assert config.environment.objective in objectives
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in trained.PAGES.glob("*.md")}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_of_a_network_s_page_train_it(name):
+    assert f"(networks/{name}.md)" in NETWORKS
+    commands = re.findall(r"^egan (evolve.*)", PAGES[name].replace("\\\n", " "), re.MULTILINE)
+    assert commands
+    for command in commands:
+        config = configure(given_settings(parse(shlex.split(command))[1]))
+        assert config.networks.name == name
+        assert {*config.variation.mutations} <= mutations.keys()
+        assert config.environment.objective in objectives
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_network_s_page_ends_with_what_was_measured(name):
+    own = [row for row in RESULTS if row["network"] == name]
+    assert own
+    assert PAGES[name].endswith(f"{trained.HEAD}\n{trained.page(own)}\n")
+    assert all(trained.picture(row).is_file() for row in own)
+    assert NETWORKS.endswith(f"{trained.HEAD}\n{trained.overview(RESULTS)}\n")
