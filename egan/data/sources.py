@@ -124,6 +124,8 @@ class Table:
         classes: the names of the classes, where they have any.
         note: what whoever reads scores on these data must know.
         digest: a text that changes when the values do, where there is one cheaper than theirs.
+        device: where samples are drawn to. Values that lie elsewhere travel as they are: pixels as
+            bytes, a quarter of what they then become.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Table:
     classes: tuple[str, ...] = ()
     note: str = ""
     digest: str = ""
+    device: torch.device = torch.device("cpu")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,28 +149,25 @@ class Table:
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Samples drawn uniformly with replacement, where the values lie."""
+        """Samples drawn uniformly with replacement, on `device`."""
         return self.take(torch.randint(len(self.values), (count,), generator=generator), generator)
 
     def take(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """The samples of those indices, mirrored at random where that is asked for."""
-        found = scaled(self.values[chosen.to(self.values.device)])
+        found = scaled(self.values[chosen.to(self.values.device)].to(self.device))
         if not self.flip:
             return found
         mirrored = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
         return torch.where(mirrored.to(found.device), found.flip(-1), found)
 
-    def to(self, device: torch.device | str) -> Table:
-        """The same table with its values on a device."""
-        return replace(self, values=self.values.to(device))
-
 
 def near(data: Data, device: torch.device) -> Data:
-    """The data on a GPU where they are a table that takes at most half of its free memory."""
+    """The data as drawn to a GPU, in whose memory a table lies that takes at most half of it."""
     if device.type != "cuda" or not isinstance(data, Table):
         return data
     free, _ = torch.cuda.mem_get_info(device)
-    return data.to(device) if 2 * data.values.nbytes <= free else data
+    fits = 2 * data.values.nbytes <= free
+    return replace(data, values=data.values.to(device) if fits else data.values, device=device)
 
 
 @dataclass(frozen=True, eq=False)

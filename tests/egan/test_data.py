@@ -2,10 +2,12 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from egan.data import (
     Curve,
@@ -524,11 +526,11 @@ def test_data_from_python_are_described_by_their_values():
     assert describe(Circle) == f"{__name__}:Circle"
 
 
-class Elsewhere(Table):
-    """A table that tells where it was moved."""
+class Elsewhere(torch.Tensor):
+    """Values that tell where they were moved."""
 
     def to(self, device):
-        return ("moved", str(device))
+        return ("moved", device)
 
 
 @pytest.mark.parametrize(("free", "moves"), [(24, True), (23, False)])
@@ -536,14 +538,31 @@ def test_a_table_lies_on_the_gpu_where_it_fills_at_most_half_of_its_memory(
     monkeypatch, free, moves
 ):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 100))
-    table = Elsewhere("own", torch.zeros(3, 1))  # of 12 bytes
+    table = Table("own", torch.zeros(3, 1).as_subclass(Elsewhere))  # of 12 bytes
     gpu = torch.device("cuda:1")
-    assert near(table, gpu) == (("moved", "cuda:1") if moves else table)
+    found = near(table, gpu)
+    assert found.device == gpu
+    assert found.values == ("moved", gpu) if moves else found.values is table.values
     assert near(table, torch.device("cpu")) is table
     ring = make_data("ring")
     assert near(ring, gpu) is ring
 
 
-def test_a_moved_table_draws_the_same_samples():
-    table = Table("own", torch.arange(40.0).view(20, 2))
-    assert torch.equal(table.to("cpu").draw(9, keyed()), table.draw(9, keyed()))
+def test_pixels_travel_as_bytes_and_become_numbers_where_they_arrive():
+    pixels = torch.arange(20 * 12, dtype=torch.uint8).view(20, 1, 3, 4)
+    table = Table("own", pixels, flip=True)
+    far = replace(table, device=torch.device("meta"))
+    travelled: list[torch.dtype] = []
+
+    class Road(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, given=(), named=None):
+            made = function(*given, **(named or {}))
+            if function.overloadpacket is torch.ops.aten._to_copy and made.device.type == "meta":
+                travelled.append(made.dtype)
+            return made
+
+    with Road():
+        drawn = far.take(torch.arange(9), keyed())
+    assert drawn.device.type == "meta"
+    assert drawn.shape == table.draw(9, keyed()).shape
+    assert travelled[0] == torch.uint8
