@@ -167,10 +167,11 @@ def paragraph(directory: Directory, data: Data) -> str:
     """One paragraph on a finished run."""
     facts, preset = summary(directory), directory.load_config().preset
     speed = facts["generations"] / max(facts["seconds"], 1e-9)
+    form = ",.0f" if speed >= 10 else ".2g"
     scored = recorded_scores(directory)
     sentences = [
         f"Evolved {facts['generations']:,} generations on {data.name} in "
-        f"{clock(facts['seconds'])} ({speed:,.0f} a second, preset {preset}).",
+        f"{clock(facts['seconds'])} ({speed:{form}} a second, preset {preset}).",
         *_quality("The final generator", scored.get("final", {}), data),
         *_best(scored, directory),
     ]

@@ -22,7 +22,7 @@ from egan.pages import Cell, Choice, Figure, Section, Table, View, Views, embedd
 from egan.pages.charts import Line, areas, axis, genealogy, lines
 from egan.palette import Style, styles
 from egan.presets import configure
-from egan.scores import score_of, scores
+from egan.scores import named, score_of, scores
 from egan.settings import flatten, plain
 from populations.errors import UsageError
 
@@ -150,7 +150,9 @@ def outcome(directory: Directory, config: Config) -> Section:
 
 def final_scores(found: Mapping[str, Any]) -> Table:
     """Scores of each generator that was judged, beside those of as many real samples."""
-    names = dict.fromkeys(name for each in found.values() for name in each if name in scores)
+    names = dict.fromkeys(
+        name for each in found.values() for name in each if name.partition("/")[0] in scores
+    )
     counts = ", ".join(f"{which}: {each['samples']:,} samples" for which, each in found.items())
     columns = {"score": "What was judged.", **dict.fromkeys(found, "This generator's score.")}
     columns |= {"real data": "What as many real samples score.", "better": "Which is better."}
@@ -218,7 +220,7 @@ def _spread(frames: list[Path], most: int) -> list[Path]:
 def score_curves(directory: Directory, history: History) -> Section | None:
     """Scores along the way."""
     found = history.of("score")
-    judge = directory.load_config().records.judge
+    judge = named(directory.load_config().records.judge, list(found))
     names = sorted(found, key=lambda name: name != judge)
     views: dict[tuple[str, ...], View] = {}
     for name in names:

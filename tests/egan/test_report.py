@@ -82,6 +82,22 @@ def test_the_outcome_is_in_words_and_beside_real_data(directory, sections):
     assert "samples" not in cells
 
 
+def test_images_are_judged_on_the_page_by_features_and_first_by_the_judge(small, tmp_path):
+    path, data = Directory(tmp_path / "digits"), {"data": "digits", "generations": 2}
+    records = {"judge": "frechet-distance", "features": "random", "score_every": 1}
+    run_in(path, merge(small, {**data, "records": {**records, "final_samples": 50}}))
+    write_report(path)
+    parts = re.split(r"<h2>(.*?)</h2>", path.report.read_text(encoding="utf-8"))
+    outcome = parts[parts.index("Outcome") + 1]
+    found = json.loads(path.scores.read_text())["final"]
+    judged = [name for name, each in found.items() if isinstance(each, dict)]
+    assert "frechet-distance/random" in judged
+    assert [row[0] for row in table(outcome) if row] == judged
+    charts = re.findall(r"<option[^>]*>(.*?)</option>", parts[parts.index("Scores") + 1])
+    assert charts[0] == "frechet-distance/random"
+    assert len(charts) > 1
+
+
 def test_settings_are_those_that_differ_from_the_preset(sections):
     cells = {row[0]: row[1:] for row in table(sections["Settings"]) if row}
     assert cells["population.mu"] == ["2", "1"]
