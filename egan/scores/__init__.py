@@ -17,6 +17,7 @@ from egan.scores.features import (
     feature_networks,
     learned_by,
     look,
+    memory_of,
     names_of,
     network_of,
     reference_of,
@@ -39,8 +40,8 @@ class Score(NamedTuple):
         needs: "real" samples of the same number, the "mixture", known "modes" (of a mixture, or of
             stacked images), "labels" (of a table, or of what is stacked); "nothing" but images
             large enough; a distance of "pairs" of these; or the "features" of images, or "logits"
-            too, in the place of samples, and those of the data, or of data with samples that are
-            "unseen".
+            too, in the place of samples, and those of the data; or of all the data, which must have
+            samples that are "unseen" too.
         better: whether "higher" or "lower" values are better, or those near the 1 of "real" data.
     """
 
@@ -235,7 +236,8 @@ def _value(
     score, by = score_of(name), name.partition("/")[2]
     if score.needs in ("features", "logits", "unseen"):
         sees = network_of(data, _meant(by, features))
-        return score.function(look(samples, sees), reference_of(data, sees))
+        known = memory_of if score.needs == "unseen" else reference_of
+        return score.function(look(samples, sees), known(data, sees))
     if score.needs == "pairs":
         return score.function(samples, distance_of(_meant(by, distance)))
     if score.needs == "nothing":

@@ -280,14 +280,36 @@ def nearest(samples: Tensor, table: Table, count: int, name: Any = AUTO) -> tupl
         Their indices and distances, (n, count), the nearest first.
     """
     network = network_of(table, name)
-    own = look(samples, network).features.double()
-    best = own.new_full((len(own), 0), 0), torch.zeros(len(own), 0, dtype=torch.long)
-    for number, part in enumerate(features_of(table, network).split(KEPT)):
-        places = torch.arange(number * KEPT, number * KEPT + len(part)).expand(len(own), -1)
-        distances = torch.cat([best[0], torch.cdist(own, part.double())], dim=1)
+    distances, places = closest(look(samples, network).features, features_of(table, network), count)
+    return places, distances
+
+
+def closest(points: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The known points that are nearest to each, in parts that bound memory.
+
+    Returns:
+        Their Euclidean distances, float64, and their places, (points, count), the nearest first; of
+        fewer known points all.
+    """
+    found = [_closest(part.double(), known, count) for part in points.split(CHUNK)]
+    return torch.cat([each[0] for each in found]), torch.cat([each[1] for each in found])
+
+
+def _closest(points: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    best = points.new_zeros((len(points), 0)), torch.zeros(len(points), 0, dtype=torch.long)
+    for number, part in enumerate(known.split(KEPT)):
+        places = torch.arange(number * KEPT, number * KEPT + len(part)).expand(len(points), -1)
+        distances = torch.cat([best[0], torch.cdist(points, part.double())], dim=1)
         kept = distances.topk(min(count, distances.shape[1]), largest=False)
         best = kept.values, torch.cat([best[1], places], dim=1).gather(1, kept.indices)
-    return best[1], best[0]
+    return best
+
+
+def memory_of(table: Table, network: FeatureNetwork) -> Tensor:
+    """The features of all images of the data, or of 10,000 where they are more than 100,000."""
+    if len(table.values) <= WHOLE:
+        return features_of(table, network)
+    return reference_of(table, network).features
 
 
 def _made(table: Table, network: FeatureNetwork) -> dict[str, Tensor]:

@@ -83,6 +83,16 @@ def test_authenticity_is_judged_where_unseen_samples_tell_what_it_should_be():
     assert floors(tested, 100)["authenticity/classifier"] > 0.2
 
 
+def test_copies_of_any_image_are_told_from_authentic_ones(monkeypatch):
+    monkeypatch.setattr(features, "KEPT", 10)
+    values = torch.randint(256, (60, 1, 8, 8), dtype=torch.uint8)
+    table = Table("own", values, unseen=Table("own", values[:5]))
+    copies, noise = values.float() / 127.5 - 1, torch.rand(60, 1, 8, 8) * 2 - 1
+    found = [evaluate(each, table, names=["authenticity/random"]) for each in (copies, noise)]
+    assert found[0]["authenticity/random"] == 0
+    assert found[1]["authenticity/random"] > 0.2
+
+
 @pytest.mark.parametrize("name", ["classifier", "random"])
 def test_what_is_seen_does_not_depend_on_company(name, monkeypatch):
     data = images()
