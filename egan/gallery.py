@@ -29,6 +29,7 @@ from egan.pictures import (
     picture,
     plane,
     save,
+    squared,
     tiles,
 )
 from egan.scores import AUTO
@@ -246,7 +247,11 @@ def neighbours(
 
 
 def _draw_grid(shown: Shown, data: Data, path: Path) -> None:
-    picture(shown.samples, data, path)
+    """All images in a square; of points, a scatter."""
+    if len(data.shape) == 3:
+        _draw_rows(shown._replace(samples=squared(shown.samples)), path)
+    else:
+        picture(shown.samples, data, path)
 
 
 def _draw_paths(shown: Shown, data: Data, path: Path) -> None:
@@ -297,8 +302,8 @@ def _draw_classes(shown: Shown, data: Data, path: Path) -> None:
 def _draw_rows(shown: Shown, path: Path) -> None:
     """Rows of images, one dot of the PNG for each of their pixels."""
     pixels = tiles(shown.samples, PIXELS)
-    left, right, bottom = 12 + max(map(_breadth, shown.rows)), 8, 8
-    top = 40 if shown.columns else 26
+    left, right, bottom = 12 + max(map(_breadth, shown.rows), default=0), 8, 8
+    top = 40 if shown.columns else 26 if shown.title else 8
     height, width = pixels.shape[0] + top + bottom, pixels.shape[1] + left + right
     figure = new_figure(width / DOTS, height / DOTS, layout=None)
     place = left / width, bottom / height, pixels.shape[1] / width, pixels.shape[0] / height

@@ -101,7 +101,7 @@ def draw_real(axes: Any, shown: Plane) -> None:
 
 def draw_fakes(axes: Any, shown: Plane, samples: Tensor) -> None:
     """Generated points, (n, *shape)."""
-    fakes = shown.project(samples[:POINTS])
+    fakes = shown.project(samples)
     axes.scatter(*fakes.T, s=3, color="tab:blue", alpha=0.6, linewidths=0, label="generated")
 
 
@@ -169,8 +169,18 @@ def sheet(samples: Tensor) -> np.ndarray:
     Returns:
         As `tiles`.
     """
-    side = max(1, int(min(len(samples), IMAGES) ** 0.5))
-    return tiles(samples[: side * side].unflatten(0, (side, side)))
+    return tiles(squared(samples))
+
+
+def squared(samples: Tensor) -> Tensor:
+    """All images, (n, channels, height, width), in rows, (rows, columns, ...), as in a square.
+
+    Cells that are left over are white.
+    """
+    columns = math.ceil(len(samples) ** 0.5)
+    rows = math.ceil(len(samples) / columns)
+    left = samples.new_ones(rows * columns - len(samples), *samples.shape[1:])
+    return torch.cat([samples, left]).unflatten(0, (rows, columns))
 
 
 def tiles(samples: Tensor, pixels: int = READABLE) -> np.ndarray:

@@ -170,6 +170,20 @@ def test_rows_of_images_are_drawn_pixel_by_pixel(tmp_path, channels, side):
         assert (edge == 255).all()  # none of which is cut off
 
 
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (10, 3, 4), (144, 12, 12)])
+def test_a_grid_shows_every_image_that_is_asked_for(tmp_path, count, rows, columns):
+    levels = torch.linspace(-1, 0.9, count)  # white is where there are none
+    samples = levels[:, None, None, None].expand(-1, 1, 64, 64)
+    shown = Shown(samples)
+    views["grid"].draw(shown, Table("own", samples), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("L"))[8:-8, 12:-8]
+    assert pixels.shape == (65 * rows - 1, 65 * columns - 1)
+    middles = pixels[32::65, 32::65].flatten() / 127.5 - 1
+    np.testing.assert_allclose(middles[:count], levels, atol=2 / 127.5)  # of 255 levels two
+    assert (middles[count:] == 1).all()
+
+
 def test_colours_of_paths_show_where_they_begin_and_end(tmp_path):
     ring = make_data("ring")
     angles = torch.linspace(0, math.pi, 30)
@@ -235,7 +249,7 @@ def test_the_command_line_writes_pictures_and_tensors_of_every_view(run, tmp_pat
     assert main(words) == 0
     name = "samples" if view == "grid" else view
     with Image.open(path / f"{name}.png") as image:
-        assert min(image.size) > 300
+        assert min(image.size) > 2 * PIXELS
     expected = show(views[view], egan.load(path), shape, 3, {"number": 4}).samples
     for ending in ("npy", "pt"):
         assert main([*words, "--out", str(tmp_path / f"a.{ending}")]) == 0

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from egan.data import Stacked, Table
-from egan.pictures import _principal_axes, picture
+from egan.pictures import _principal_axes, draw_fakes, picture, plane, sheet
 from populations.randomness import generator
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -41,3 +41,20 @@ def test_the_principal_axes_are_the_singular_vectors():
     right = torch.linalg.svd(centred, full_matrices=False)[2][:2].T
     assert axes.shape == (12, 2)
     torch.testing.assert_close((axes * right).sum(0).abs(), torch.ones(2), rtol=0, atol=1e-4)
+
+
+def test_all_images_are_on_a_sheet_and_cells_left_over_are_white():
+    samples = -torch.ones(3, 1, 32, 32)
+    found = sheet(samples)
+    assert found.shape == (65, 65)
+    assert found[16::33, 16::33].tolist() == [[0, 0], [0, 1]]
+
+
+def test_all_points_are_drawn():
+    class Axes:
+        def scatter(self, across, up, **style):
+            self.count = len(across)
+
+    axes, table = Axes(), Table("own", torch.randn(50, 2))
+    draw_fakes(axes, plane(table), torch.randn(1500, 2))
+    assert axes.count == 1500
