@@ -20,6 +20,7 @@ from populations.registry import describe_error
 LOGGER = logging.getLogger("egan")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 TRAIN, TESTS = "train", ("test", "validation", "val", "valid")
+HIDDEN = -1  # what the hub writes for a label that is kept secret
 FORM = "the columns {} (the bytes of pictures) and {}"
 
 
@@ -61,8 +62,8 @@ def in_folder(folder: Path, columns: Columns) -> Splits:
 
     Parquet files are `train.parquet` and `test.parquet`, or `train-*.parquet` and so on, there or
     in a sub-folder `data`, as the hub of the `datasets` library has them. Of pictures a sub-folder
-    `train` is what is learned, and `test`, `validation`, `val` or `valid` the other split; where
-    every picture of a split lies in a sub-folder of it, these are its classes.
+    `train` is what is learned, or what lies outside the other split, `test`, `validation`, `val` or
+    `valid`; where every picture of a split lies in a sub-folder of it, these are its classes.
 
     Raises:
         UsageError: there is no such folder, no picture in it, or a file cannot be read.
@@ -112,15 +113,16 @@ def in_hub(name: str, config: str, columns: Columns) -> Splits:
     except ImportError as error:
         raise UsageError(
             f"the data set {name} is not part of this project: give the folder of its files "
-            "(--data-dir, or data_options.data_dir), or install the library that downloads them: "
-            "pip install 'egan[images]'."
+            "with --data-dir (to the data set folder, in the place of hub), or install the library "
+            "that downloads them: pip install 'egan[images]'."
         ) from error
     try:
         found = datasets.load_dataset(name, config or None)
     except Exception as error:  # without a network, or with a wrong answer
         raise UsageError(
             f"{name} cannot be downloaded, {describe_error(error)}: check the name and the "
-            "network, or give the folder of its files (--data-dir)."
+            "network, or give the folder of its files with --data-dir (to the data set folder, in "
+            "the place of hub)."
         ) from error
     if TRAIN not in found:
         raise UsageError(f"{name} has no split train: it has {', '.join(found)}.")
@@ -174,12 +176,14 @@ def _has_field(kind: Any, name: str) -> bool:
     return str(kind).startswith("struct") and kind.get_field_index(name) >= 0
 
 
-def _labels(column: Any) -> tuple[Tensor, tuple[str, ...]]:
-    """Numbers as they are; texts by their order."""
+def _labels(column: Any) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Numbers as they are, unless all are hidden; texts by their order."""
     values = column.to_numpy()
     if column.null_count:
         raise ValueError(f"{column.null_count} labels are missing")
     if np.issubdtype(values.dtype, np.integer):
+        if (values == HIDDEN).all():
+            return None, ()
         if values.min() < 0:
             raise ValueError(f"{int((values < 0).sum())} labels are below 0")
         return torch.from_numpy(values.astype(np.int64)), ()
@@ -222,14 +226,15 @@ def _pictures_below(folder: Path) -> Splits:
     below = {
         each: [path for path in paths if folder / each in path.parents] for each in (TRAIN, *TESTS)
     }
-    if not below[TRAIN]:
-        return _pictures(folder, paths), None
     test = next((each for each in TESTS if below[each]), None)
-    beside = len(paths) - len(below[TRAIN]) - (len(below[test]) if test else 0)
-    if beside:
+    held = below[test] if test else []
+    learned = below[TRAIN] or [path for path in paths if path not in set(held)]
+    if not learned:  # a folder that has only the name of a split
+        return _pictures(folder, paths), None
+    if beside := len(paths) - len(learned) - len(held):
         LOGGER.warning(f"Of {folder} {beside:,} pictures are in no split and left out.")
-    unseen = _pictures(folder / test, below[test]) if test else None
-    return _pictures(folder / TRAIN, below[TRAIN]), unseen
+    unseen = _pictures(folder / test, held) if test else None
+    return _pictures(folder / TRAIN if below[TRAIN] else folder, learned), unseen
 
 
 def _facts(path: Path) -> tuple[int, int]:

@@ -161,7 +161,7 @@ def _table(name: str, splits: Splits, rules: Rules, flip: bool, lossless: bool) 
     if test is not None:
         side = rules.size or _side(found.pixels)
         same = decoded(test, rules._replace(channels=found.pixels.shape[1], size=side))
-        labels = _labels(test, same, train.classes)
+        labels = None if train.labels is None else _labels(test, same, train.classes)
         unseen = Table(name, same.pixels, labels, digest=same.digest)
     labels = _labels(train, found, train.classes)
     return Table(name, found.pixels, labels, unseen, flip, train.classes, note, found.digest)

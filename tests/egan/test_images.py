@@ -205,6 +205,37 @@ def test_sub_folders_train_and_test_are_the_splits(pictures):
     assert found.labels is None  # one class is none
 
 
+def test_without_train_what_lies_outside_the_test_pictures_is_learned(pictures):
+    (pictures / "test" / "dogs").mkdir(parents=True)
+    (pictures / "dogs" / "5.jpeg").rename(pictures / "test" / "dogs" / "5.jpeg")
+    found = load(pictures, "folder")
+    assert (found.labels.tolist(), found.classes) == ([0, 0, 0, 1, 1], ("cats", "dogs"))
+    assert len(found.unseen.values) == 1
+    (pictures / "cats").rename(pictures / "test" / "cats")
+    (pictures / "dogs").rename(pictures / "test" / "more")
+    only = load(pictures, "folder")
+    assert (len(only.values), only.unseen) == (6, None)
+
+
+def test_classes_of_test_pictures_are_left_out_where_training_has_none(pictures):
+    (pictures / "train").mkdir()
+    for path in (pictures / "cats").iterdir():
+        path.rename(pictures / "train" / path.name)
+    for name in ("cats", "dogs"):
+        (pictures / "test" / name).mkdir(parents=True)
+    for path in (pictures / "dogs").iterdir():
+        path.rename(pictures / "test" / ("cats" if "3" in path.name else "dogs") / path.name)
+    found = load(pictures, "folder")
+    assert (found.labels, len(found.unseen.values), found.unseen.labels) == (None, 3, None)
+
+
+def test_labels_that_are_kept_secret_are_no_labels(folder, pixels):
+    parquet.write_table(table(pixels[1], [-1] * 20), folder / "test.parquet")
+    found = load(folder)
+    assert found.labels.tolist() == [place % 10 for place in range(30)]
+    assert (len(found.unseen.values), found.unseen.labels) == (20, None)
+
+
 @pytest.mark.parametrize("name", [None, "test", "validation", "val", "valid"])
 def test_classes_are_numbered_as_in_training(tmp_path, name, caplog):
     splits = {"train": ("cat", "dog", "fish")} | ({name: ("cat", "fish")} if name else {})
@@ -324,8 +355,8 @@ def test_without_files_and_library_it_is_said_how_to_get_them(monkeypatch):
             make_data(name, options)
         assert str(error.value) == (
             f"the data set {address} is not part of this project: give the folder of its files "
-            "(--data-dir, or data_options.data_dir), or install the library that downloads them: "
-            "pip install 'egan[images]'."
+            "with --data-dir (to the data set folder, in the place of hub), or install the library "
+            "that downloads them: pip install 'egan[images]'."
         )
 
 
