@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from egan.networks.sides import halved
+from egan.networks.sides import check, halved
 from populations.errors import UsageError
 
 
@@ -26,11 +26,7 @@ def convolutional(
     Raises:
         UsageError: the data are not such images, or a depth is given.
     """
-    if len(shape) != 3 or shape[1] != shape[2] or shape[1] < 4 or shape[1] % 2:
-        raise UsageError(
-            f"the network convolutional needs images (channels, side, side) with an even side of "
-            f"at least 4, and the data have the shape {shape}: use networks.name = 'mlp'."
-        )
+    check("convolutional", shape, None, " with an even side of at least 4", _halves)
     if depth is not None:
         raise UsageError("networks.depth is not for convolutional: the image's side decides it.")
     base, steps = halved(shape[1], 2)
@@ -38,6 +34,10 @@ def convolutional(
         _generator(shape[0], noise, width or 16, base, steps),
         _discriminator(shape[0], 2 * (width or 16), base, steps),
     )
+
+
+def _halves(side: int) -> bool:
+    return side >= 4 and side % 2 == 0
 
 
 def _generator(channels: int, noise: int, width: int, base: int, steps: int) -> nn.Sequential:

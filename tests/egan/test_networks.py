@@ -77,14 +77,18 @@ def test_every_parameter_of_a_pair_takes_part(name):
         assert (gradient != 0).any()
 
 
-@pytest.mark.parametrize("shape", [(2,), (1, 7, 7), (1, 8, 4), (1, 2, 2)])
-def test_convolutions_refuse_what_they_cannot_halve(shape):
+@pytest.mark.parametrize(
+    ("shape", "other"),
+    [((2,), "mlp"), ((1, 8, 4), "mlp"), ((1, 7, 7), "dcgan"), ((1, 2, 2), "dcgan")],
+)
+def test_convolutions_refuse_what_they_cannot_halve_and_name_what_can(shape, other):
     with pytest.raises(UsageError) as error:
         pair("convolutional", shape)
     assert str(error.value) == (
         "the network convolutional needs images (channels, side, side) with an even side of at "
-        f"least 4, and the data have the shape {shape}: use networks.name = 'mlp'."
+        f"least 4, and the data have the shape {shape}: use networks.name = {other!r}."
     )
+    assert pair(other, shape)
 
 
 def test_convolutions_refuse_a_depth_since_the_image_decides_it():
