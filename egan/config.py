@@ -368,6 +368,11 @@ class Config(Settings):
                 f"fitness.samples is {self.fitness.samples}: in a race it must be a multiple of "
                 f"fitness.chunks ({self.fitness.chunks})."
             )
+        if self.networks.conditional_norm and self.game == "unconditional":
+            raise UsageError(
+                "networks.conditional_norm is true and the game has no classes: use game = "
+                "'conditional', or leave the option out."
+            )
         self._check_hall()
         self._check_packing()
         self._check_accumulation()

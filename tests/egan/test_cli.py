@@ -151,6 +151,8 @@ WRONG = [
     ("evolve files/nan.npy", "files/nan.npy has NaN or infinite values in 1 of 2 samples.", 2),
     ("evolve files/bytes.npy", "the data have values from 255 to 255: images must be scaled to "
      "[-1, 1].", 2),
+    ("evolve digits --networks.conditional_norm true", "networks.conditional_norm is true and the "
+     "game has no classes: use game = 'conditional', or leave the option out.", 2),
     ("evolve --networks.name convolutional", "the network convolutional needs images (channels, "
      "side, side) with an even side of at least 4, and the data have the shape (2,): use "
      "networks.name = 'mlp'.", 2),

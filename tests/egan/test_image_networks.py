@@ -384,3 +384,8 @@ def test_a_generation_on_colour_images_moves_both_networks(make, name):
     assert happened.learning["taken"] == 1.0
     assert not torch.equal(after.population[0].weights, state.population[0].weights)
     assert not torch.equal(after.environment.weights, state.environment.weights)
+
+
+def test_convolutional_names_the_pair_that_takes_an_odd_side():
+    with pytest.raises(UsageError, match=r"use networks\.name = 'dcgan'"):
+        networks["convolutional"]((3, 31, 31), 8)
