@@ -317,6 +317,7 @@ def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
         Flat(discriminator, device),
         settings.noise,
         settings.noise_dimension,
+        shape=shape,
         **more,
     )
 

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from egan.data import at_once
 from egan.directory import Directory
 from egan.games import Conditional, Unconditional
 from egan.latent import truncated
@@ -20,7 +21,7 @@ from populations.individual import Individual
 from populations.randomness import generator as keyed
 from populations.randomness import seeded
 
-CHUNK = 1024  # samples at a time, to bound memory
+CHUNK = 1024  # samples at a time, fewer of large ones
 ITERATIONS = 32  # of spectral norms, from those of weights nearby
 FACTS = "egan"  # under which files say in JSON what they hold
 
@@ -140,13 +141,13 @@ class Generator:
         if noise.dim() != 2 or noise.shape[1] != size or not len(noise):
             shape = tuple(noise.shape)
             raise UsageError(f"the noise has the shape {shape}: it must be (n, {size}), n >= 1.")
-        noise = noise.to(self.game.generator.vector)
+        noise, size = noise.to(self.game.generator.vector), at_once(self.game.shape, CHUNK)
         self.module.eval()
         with torch.no_grad(), seeded(seed, 0, "sampling"):  # not the role of the noise
-            samples = torch.cat(
-                [self.game.plain(self.game.generate(part)) for part in noise.split(CHUNK)]
-            )
-        return samples.to("cpu", torch.float32)
+            return torch.cat([self._plain(part) for part in noise.split(size)])
+
+    def _plain(self, noise: Tensor) -> Tensor:
+        return self.game.plain(self.game.generate(noise)).to("cpu", torch.float32)
 
 
 class Share(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor
 PLANAR_SHARE = 1 - math.exp(-4.5)
 """Share of a two-dimensional Gaussian within 3 standard deviations of its centre."""
 CHANNELS = 3  # of stacked images
+AT_ONCE = 1024 * 3 * 32 * 32  # values of samples that a network makes or sees at a time
 
 
 class Data(Protocol):
@@ -103,6 +104,11 @@ class Curve:
         points = self.trace(torch.rand(count, 2, generator=generator))
         noise = torch.randn(points.shape, generator=generator)
         return torch.add(points, noise, alpha=self.deviation)
+
+
+def at_once(shape: tuple[int, ...], most: int) -> int:
+    """How many samples of a shape a network makes or sees at a time, to bound memory."""
+    return max(1, min(most, AT_ONCE // math.prod(shape)))
 
 
 def scaled(values: Tensor) -> Tensor:

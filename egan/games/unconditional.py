@@ -27,6 +27,7 @@ class Unconditional:
         noise: "normal", N(0, 1), or "uniform", U(-1, 1).
         noise_dimension: dimensions of the noise.
         precision: in which networks compute; their weights, and what they give, keep their own.
+        shape: of one sample; large ones are made fewer at a time.
     """
 
     generator: Flat
@@ -34,6 +35,7 @@ class Unconditional:
     noise: str
     noise_dimension: int
     precision: torch.dtype = field(default=torch.float32, kw_only=True)
+    shape: tuple[int, ...] = field(default=(), kw_only=True)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from egan.cache import Tensors, cached
-from egan.data import Table, scaled
+from egan.data import Table, at_once, scaled
 from egan.interrupts import threads
 from egan.networks.resnet import Residual
 from egan.networks.views import translation
@@ -70,7 +70,7 @@ class Judge(NamedTuple):
     def probabilities(self, samples: Tensor) -> Tensor:
         """Of the classes, (n, classes), for samples, (n, *shape), float32."""
         with torch.no_grad():
-            parts = samples.split(CHUNK)
+            parts = samples.split(at_once(tuple(samples.shape[1:]), CHUNK))
             logits = torch.cat([self.network(part.to(self.device)).cpu() for part in parts])
         return logits.softmax(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK = 1024  # rows of a distance matrix at a time, to bound memory
+CHUNK = 1024  # rows of either side at a time, to bound memory
 ENOUGH = 5_000  # samples of each set that an energy distance reads; the cost grows with the square
 
 
@@ -14,10 +14,10 @@ def mean_distance(left: Tensor, right: Tensor) -> float:
 
     In float64, in which the distances come fast and exactly enough from one matrix product.
     """
-    other = right.double()
     sums = [
-        torch.cdist(part, other, compute_mode="use_mm_for_euclid_dist").sum()
-        for part in left.double().split(CHUNK)
+        torch.cdist(one.double(), other.double(), compute_mode="use_mm_for_euclid_dist").sum()
+        for one in left.split(CHUNK)
+        for other in right.split(CHUNK)
     ]
     return float(torch.stack(sums).sum()) / (len(left) * len(right))
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from egan.cache import cached, mapped
-from egan.data import Table, scaled
+from egan.data import Table, at_once, scaled
 from egan.scores.classifiers import CHUNK, Judge, Sight, digest_of, judge_for
 from populations.errors import UsageError
 from populations.randomness import generator as keyed
@@ -230,7 +230,8 @@ def look(samples: Tensor, network: FeatureNetwork) -> Sight:
 
 @torch.no_grad()
 def _looked(samples: Tensor, network: FeatureNetwork) -> Sight:
-    parts = [network.see(scaled(part)) for part in samples.split(CHUNK)]
+    size = at_once(tuple(samples.shape[1:]), CHUNK)
+    parts = [network.see(scaled(part)) for part in samples.split(size)]
     known = [each.logits for each in parts if each.logits is not None]
     features = torch.cat([each.features for each in parts])
     return Sight(features, torch.cat(known) if known else None)

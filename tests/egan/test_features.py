@@ -11,7 +11,15 @@ from torch import nn
 import egan
 from egan.data import Table, make_data
 from egan.scores import applicable, classifiers, evaluate, features, floors, named, scores
-from egan.scores.features import features_of, look, nearest, network_of, reference_of
+from egan.scores.classifiers import Sight
+from egan.scores.features import (
+    FeatureNetwork,
+    features_of,
+    look,
+    nearest,
+    network_of,
+    reference_of,
+)
 from populations.errors import UsageError
 from populations.randomness import generator, seeded
 
@@ -104,6 +112,19 @@ def test_what_is_seen_does_not_depend_on_company(name, monkeypatch):
     assert torch.allclose(parts.features, whole.features, atol=1e-5)
     assert torch.allclose(alone.features, whole.features[5:6], atol=1e-5)
     assert not whole.features.requires_grad
+
+
+@pytest.mark.parametrize(("side", "parts"), [(64, [40]), (256, [16, 16, 8])])
+def test_of_large_images_fewer_are_seen_at_a_time(side, parts):
+    found = []
+
+    def see(images):
+        found.append(len(images))
+        return Sight(images.flatten(1)[:, :2], None)
+
+    samples = torch.zeros(40, 3, side, side)
+    assert look(samples, FeatureNetwork("own", see, "own", False)).features.shape == (40, 2)
+    assert found == parts
 
 
 def test_the_classifiers_features_are_its_last_maps_and_its_logits_its_own():

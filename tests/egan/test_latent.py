@@ -8,6 +8,8 @@ import scipy.stats
 import torch
 from torch import nn
 
+from egan.assembly import make_game
+from egan.config import Config, Networks
 from egan.games import Unconditional
 from egan.generator import Generator
 from egan.latent import USUAL, interpolations, linear, spherical, truncated
@@ -142,3 +144,12 @@ def test_noise_of_another_shape_is_refused(shape):
 def test_a_truncation_is_above_0(threshold):
     with pytest.raises(UsageError, match=r"^truncation is .*: it must be above 0\.$"):
         shifted().sample(2, truncation=threshold)
+
+
+@pytest.mark.parametrize(("side", "parts"), [(32, [40]), (128, [40]), (256, [16, 16, 8])])
+def test_of_large_images_fewer_are_made_at_a_time(side, parts):
+    config = Config(networks=Networks(name="convolutional", width=1, noise_dimension=2))
+    generator, found = Generator(make_game(config, (3, side, side), "cpu")), []
+    generator.module.register_forward_hook(lambda _, given, made: found.append(len(made)))
+    assert generator.sample(40).shape == (40, 3, side, side)
+    assert found == parts
