@@ -80,7 +80,8 @@ class Recorder:
     def save(self, state: State) -> None:
         """Make all that has happened survive a crash: log first, then checkpoint and exports."""
         self.log.sync()
-        checkpoint.save(self.directory.checkpoints, state.generation, freeze(state, self.best))
+        saved = {**freeze(state, self.best), "data": self.world.fingerprint}
+        checkpoint.save(self.directory.checkpoints, state.generation, saved)
         self.export("final", state.population[0], state.generation)
         if self.best:
             self.export("best", self.best.individual, self.best.generation)

@@ -157,9 +157,21 @@ def _check_fit(
 
 
 def open_state(world: World, directory: Directory) -> tuple[State, Best | None, list[str]]:
-    """The state from which a run goes on, and sentences on checkpoints that were passed over."""
-    found = checkpoint.load_latest(directory.checkpoints, lambda saved: revive(saved, world))
+    """The state from which a run goes on, and sentences on checkpoints that were passed over.
+
+    Raises:
+        UsageError: its data are no more what they were.
+        RunError: no checkpoint can be read.
+    """
+    found = checkpoint.load_latest(
+        directory.checkpoints, lambda saved: (*revive(saved, world), saved.get("data"))
+    )
     if found is None:
         return start(world), None, []
-    (state, best), skipped = found
+    (state, best, known), skipped = found
+    if known not in (None, world.fingerprint):  # older checkpoints do not tell
+        raise UsageError(
+            f"the data {world.config.data} have changed since the run {directory.path} learned "
+            "them: give what they were, or start another run from this one (--init_from)."
+        )
     return state, best, skipped

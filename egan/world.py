@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egan.config import Config
-from egan.data import Data, near
+from egan.data import Data, fingerprint, near
 from egan.engines import engines
 from egan.engines.judging import judging_precision
 from egan.environment import (
@@ -79,6 +79,11 @@ class World:
     def archive(self) -> int:
         """Earlier generations of which behaviours are kept."""
         return self.config.fitness.archive if self.plan.judges_by("past") else 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """By which the data are known again when the run goes on."""
+        return fingerprint(self.data)
 
     @cached_property
     def aside(self) -> Neighbourhoods | None:

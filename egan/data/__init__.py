@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from egan.data.images import cifar10, folder, hub, mnist
-from egan.data.sources import Curve, Data, Mixture, Stacked, Table, at_once, near, scaled
+from egan.data.sources import (
+    Curve,
+    Data,
+    Mixture,
+    Stacked,
+    Table,
+    at_once,
+    fingerprint,
+    near,
+    scaled,
+)
 from egan.data.stacked import stacked_mnist, stacked_mnist_veegan
 from egan.data.synthetic import (
     digits,
@@ -57,7 +67,7 @@ FILES = (".npy", ".npz", ".pt", ".csv")
 
 __all__ = [
     "Curve", "Data", "Mixture", "Stacked", "Table", "at_once", "data_sets", "describe",
-    "has_option", "make_data", "near", "scaled",
+    "fingerprint", "has_option", "make_data", "near", "scaled",
 ]  # fmt: skip
 
 

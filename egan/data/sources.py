@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,9 +12,12 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from populations.randomness import generator as keyed
+
 PLANAR_SHARE = 1 - math.exp(-4.5)
 """Share of a two-dimensional Gaussian within 3 standard deviations of its centre."""
 CHANNELS = 3  # of stacked images
+LOOKED_AT = 1000  # samples by which a table is known again
 AT_ONCE = 1024 * 3 * 32 * 32  # values of samples that a network makes or sees at a time
 
 
@@ -165,6 +169,22 @@ class Table:
             return found
         mirrored = torch.rand(len(chosen), 1, 1, 1, generator=generator) < 0.5
         return torch.where(mirrored.to(found.device), found.flip(-1), found)
+
+
+def fingerprint(data: Data) -> str:
+    """A text that changes when a table does, or what is stacked; empty: the data are drawn afresh.
+
+    It is of a thousand samples and their labels, and the same on every machine.
+    """
+    table = data.table if isinstance(data, Stacked) else data
+    if not isinstance(table, Table):
+        return ""
+    chosen = torch.randint(len(table.values), (LOOKED_AT,), generator=keyed(0, 0, "fingerprint"))
+    parts = [table.values, *([] if table.labels is None else [table.labels])]
+    digest = hashlib.sha256()
+    for each in parts:
+        digest.update(each[chosen.to(each.device)].cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:32]
 
 
 def near(data: Data, device: torch.device) -> Data:

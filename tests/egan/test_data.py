@@ -16,6 +16,7 @@ from egan.data import (
     Table,
     data_sets,
     describe,
+    fingerprint,
     has_option,
     make_data,
     near,
@@ -566,3 +567,16 @@ def test_pixels_travel_as_bytes_and_become_numbers_where_they_arrive():
     assert drawn.device.type == "meta"
     assert drawn.shape == table.draw(9, keyed()).shape
     assert travelled[0] == torch.uint8
+
+
+def test_a_table_is_known_again_by_its_samples_and_their_labels():
+    values, labels = (torch.arange(300) % 250).byte()[:, None], torch.arange(300) % 3
+    known = fingerprint(Table("own", values, labels))
+    assert known == fingerprint(Table("other", values.clone(), labels.clone()))
+    others = [
+        Table("own", values + 1, labels), Table("own", values, 2 - labels), Table("own", values),
+        Table("own", values[:-1], labels[:-1]), Table("own", values.flip(0), labels),
+    ]  # fmt: skip
+    assert len({known, *map(fingerprint, others)}) == 6
+    assert fingerprint(Stacked("stack", values, Table("own", values, labels))) == known
+    assert fingerprint(make_data("ring")) == ""

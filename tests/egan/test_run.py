@@ -11,6 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -680,3 +681,32 @@ def test_from_python_a_signal_reaches_the_caller_after_the_run_is_saved(tmp_path
     else:
         assert result.returncode == -number
     assert checkpoint.all_in(tmp_path / "checkpoints")[-1].stem.endswith("5")
+
+
+@pytest.mark.parametrize("changed", ["a value of each", "one more"])
+def test_a_run_goes_on_with_the_data_it_began_with_alone(small, tmp_path, changed):
+    values = np.random.default_rng(0).normal(size=(600, 2))
+    np.save(tmp_path / "own.npy", values)
+    settings, run = {**small, "data": str(tmp_path / "own.npy")}, Directory(tmp_path / "run")
+    run_in(run, settings, on_generation=lambda state, row: state.generation >= 3)
+    other = values * 1.001 if changed == "a value of each" else np.vstack([values, [[0, 0]]])
+    np.save(tmp_path / "own.npy", other)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError) as error:
+        run_in(run, {})
+    assert str(error.value) == (
+        f"the data {tmp_path / 'own.npy'} have changed since the run {run.path} learned them: give "
+        "what they were, or start another run from this one (--init_from)."
+    )
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    np.save(tmp_path / "own.npy", values)  # written anew, but the same
+    assert run_in(run, {}).finished
+
+
+def test_checkpoints_that_do_not_tell_of_their_data_go_on(small, tmp_path):
+    run_in(Directory(tmp_path), small, on_generation=lambda state, row: state.generation >= 6)
+    path = checkpoint.path_of(tmp_path / "checkpoints", 6)
+    saved = checkpoint.load(path)
+    assert saved.pop("data") == ""  # a ring is drawn afresh
+    torch.save(saved, path)
+    assert run_in(Directory(tmp_path), {}).finished
