@@ -184,6 +184,17 @@ def test_resnet9_learns_digits_that_it_sees_moved(own, monkeypatch, caplog):
     assert right > other + 0.05
 
 
+@pytest.mark.parametrize(("channels", "mirrored"), [(1, 0), (3, 100)])
+def test_images_in_colour_are_learned_mirrored_too(channels, mirrored):
+    images = torch.ones(200, channels, 16, 16)
+    images[..., 8:] = -1
+    moved = classifiers._moved(images)
+    left, right = moved[:, 0, 8, 3], moved[:, 0, 8, 12]  # far from what the move brings in
+    assert torch.equal(left, -right)
+    assert int((left < 0).sum()) == pytest.approx(mirrored, abs=30 if mirrored else 0)
+    assert not torch.equal(moved, images)
+
+
 def test_scores_by_resnet9_have_its_name(own, monkeypatch):
     narrow(monkeypatch, 4, epochs=1, wanted={"halves": 0.0})
     table = halves()
