@@ -312,14 +312,15 @@ def make_game(config: Config, shape: tuple[int, ...], device: str) -> Any:
     if config.game == CONDITIONAL:
         more["classes"] = settings.classes
         more["classification"] = settings.classification if _classifies(config) else 0.0
-    return lookup("game", config.game, games)(
+    game = lookup("game", config.game, games)(
         Flat(generator, device),
         Flat(discriminator, device),
         settings.noise,
         settings.noise_dimension,
-        shape=shape,
         **more,
     )
+    game.shape = shape
+    return game
 
 
 def _with_classes(config: Config, data: Data) -> Config:

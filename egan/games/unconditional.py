@@ -35,7 +35,7 @@ class Unconditional:
     noise: str
     noise_dimension: int
     precision: torch.dtype = field(default=torch.float32, kw_only=True)
-    shape: tuple[int, ...] = field(default=(), kw_only=True)
+    shape: tuple[int, ...] = field(default=(), init=False)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise, (count, noise_dimension), drawn on the CPU and of the networks' type."""
