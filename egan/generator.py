@@ -141,10 +141,10 @@ class Generator:
         if noise.dim() != 2 or noise.shape[1] != size or not len(noise):
             shape = tuple(noise.shape)
             raise UsageError(f"the noise has the shape {shape}: it must be (n, {size}), n >= 1.")
-        noise, size = noise.to(self.game.generator.vector), at_once(self.game.shape, CHUNK)
+        parts = noise.to(self.game.generator.vector).split(at_once(self.game.shape, CHUNK))
         self.module.eval()
         with torch.no_grad(), seeded(seed, 0, "sampling"):  # not the role of the noise
-            return torch.cat([self._plain(part) for part in noise.split(size)])
+            return torch.cat([self._plain(part) for part in parts])
 
     def _plain(self, noise: Tensor) -> Tensor:
         return self.game.plain(self.game.generate(noise)).to("cpu", torch.float32)

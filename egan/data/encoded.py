@@ -228,7 +228,7 @@ def _pictures_below(folder: Path) -> Splits:
     }
     test = next((each for each in TESTS if below[each]), None)
     held = below[test] if test else []
-    learned = below[TRAIN] or [path for path in paths if path not in set(held)]
+    learned = below[TRAIN] or sorted({*paths} - {*held})
     if not learned:  # a folder that has only the name of a split
         return _pictures(folder, paths), None
     if beside := len(paths) - len(learned) - len(held):
